@@ -12,7 +12,8 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
-from kafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError
+from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from services.contract.kafka import group_name, topic_config
 from services.contract.settings import KafkaSettings, ReplicationSettings
@@ -122,6 +123,11 @@ def end_offsets(settings: KafkaSettings) -> dict[str, dict[int, int]]:
         consumer.close()
 
 
+def _is_retriable(error: BaseException) -> bool:
+    return isinstance(error, KafkaError) and bool(error.retriable)
+
+
+@retry(retry=retry_if_exception(_is_retriable), stop=stop_after_delay(30), wait=wait_fixed(0.2), reraise=True)
 def lag(settings: KafkaSettings, run_id: str, groups: tuple[str, ...]) -> dict[str, int]:
     """Frames that each consumer group of the run has not committed yet: {group: frames}."""
     ends = end_offsets(settings)[settings.kafka_topic]

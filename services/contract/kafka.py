@@ -24,7 +24,6 @@ def producer_config(settings: ProducerSettings) -> dict[str, Any]:
         "compression_type": None,  # JPEG does not compress
         "max_request_size": max_request_bytes(settings),
         "batch_size": 256 * 1024,
-        "buffer_memory": 256 * 1024 * 1024,
         "max_block_ms": 1000,
         "delivery_timeout_ms": int(settings.delivery_timeout_s * 1000),
         "request_timeout_ms": 10_000,

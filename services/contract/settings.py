@@ -13,7 +13,7 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
 class _Settings(BaseSettings):
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True)
 
 
 class KafkaSettings(_Settings):
@@ -88,6 +88,10 @@ class ProducerSettings(KafkaSettings, StatusSettings):
     acks: Literal["0", "1", "all"] = Field("all", description="Kafka acknowledgements")
     linger_ms: NonNegativeInt = Field(0, description="how long the Kafka client waits to fill a batch")
     delivery_timeout_s: PositiveFloat = Field(120.0, description="a frame not acknowledged by then counts as unsent")
+    buffer_bytes: PositiveInt = Field(
+        256 * 1024 * 1024, description="unacknowledged bytes a producer holds; a frame beyond it counts as unsent"
+    )
+    drain_timeout_s: PositiveFloat = Field(20.0, description="how long SIGTERM waits for acknowledgements")
 
     @model_validator(mode="after")
     def _sources_are_named(self) -> "ProducerSettings":

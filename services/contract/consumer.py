@@ -1,0 +1,239 @@
+"""The loop that both consumers share: poll, hand over, commit what is finished, report at the end."""
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import kafka
+import pymongo
+from kafka import KafkaConsumer
+from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
+from kafka.errors import CommitFailedError, KafkaError
+from prometheus_client import Counter, Gauge
+
+from services.contract.clock import Clock
+from services.contract.dead_letters import DeadLetters
+from services.contract.delivery import OffsetTracker
+from services.contract.frame_writer import FrameWriter, open_collection
+from services.contract.kafka import consumer_config
+from services.contract.latency_csv import LatencyCsv
+from services.contract.message import FrameHeaders, MalformedMessageError
+from services.contract.settings import ConsumerSettings
+from services.contract.status import StatusServer
+
+log = logging.getLogger(__name__)
+_received = Counter("frames_received_total", "Messages that poll returned")
+_assigned = Gauge("assigned_partitions", "Partitions of the frames topic assigned to this process")
+_unfinished = Gauge("unfinished_frames", "Frames delivered and not yet finished")
+
+_NO_ROOM_HEARTBEAT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A well-formed message and what is to be called when its effects are durable, or when it can't be handled."""
+
+    headers: FrameHeaders
+    jpeg: bytes
+    row: dict[str, Any]
+    received_ns: int
+    finished: Callable[[], None]
+    bury: Callable[[str, str], None]
+
+
+class Handler(Protocol):
+    """What differs between the consumers."""
+
+    def room(self) -> int:
+        """How many more frames it can take now."""
+
+    def take(self, frame: Frame) -> None:
+        """Start on a frame; returns without waiting for it."""
+
+    def failure(self) -> BaseException | None:
+        """Why the process can't go on, if it can't."""
+
+    def report(self) -> dict[str, Any]:
+        """What belongs in the final report."""
+
+    def close(self) -> None:
+        """Let go of threads and connections, once no frame is unfinished."""
+
+
+class _Rebalance(AsyncConsumerRebalanceListener):
+    """Commits what is finished before partitions move; what is in flight is delivered again to their new owner."""
+
+    def __init__(self, consumer: KafkaConsumer, tracker: OffsetTracker) -> None:
+        self._consumer = consumer
+        self._tracker = tracker
+        self.partitions: set[Any] = set()
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        offsets = {tp: meta for tp, meta in self._tracker.committable().items() if tp in revoked}
+        try:
+            if offsets:
+                await self._consumer.commit_async(offsets)
+        except KafkaError as error:
+            log.warning("commit before a rebalance failed, frames will be delivered again: %s", error)
+        self._release(revoked)
+
+    async def on_partitions_lost(self, lost: Any) -> None:
+        self._release(lost)
+
+    def _release(self, partitions: Any) -> None:
+        self._tracker.revoke(set(partitions))
+        self.partitions -= set(partitions)
+        _assigned.set(len(self.partitions))
+
+    async def on_partitions_assigned(self, assigned: Any) -> None:
+        self._tracker.assign(set(assigned))
+        self.partitions |= set(assigned)
+        _assigned.set(len(self.partitions))
+
+
+class ConsumerProcess:
+    """One consumer of the frames topic, from its settings to its final report."""
+
+    def __init__(self, settings: ConsumerSettings, group: str, columns: tuple[str, ...]) -> None:
+        self.settings = settings
+        self.group = group
+        self.clock = Clock()
+        self.tracker = OffsetTracker()
+        self.dead_letters = DeadLetters(settings, group)
+        stem = f"{group}-{settings.consumer_name}-{self.clock.now_ns()}"
+        self._report_path = settings.output_directory / f"{stem}.json"
+        self.csv = LatencyCsv(settings.output_directory / f"{stem}.csv", columns) if settings.write_csv else None
+        self.collection = open_collection(settings)
+        self.writer = FrameWriter(
+            self.collection, self.csv, self.clock, bulk=settings.mongodb_bulk, retry_for_s=settings.retry_for_s
+        )
+        self._stopping = threading.Event()
+        self._received = 0
+
+    def run(self, handler: Handler) -> int:
+        """Consume until SIGTERM or SIGINT; return the process's exit status (1 when it could not go on)."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stopping.set())
+        config = consumer_config(self.settings, self.group)
+        consumer = KafkaConsumer(**config)
+        rebalance = _Rebalance(consumer, self.tracker)
+        consumer.subscribe([self.settings.kafka_topic], listener=rebalance)
+        status = StatusServer(
+            self.settings,
+            ready=lambda: bool(rebalance.partitions) and not self._stopping.is_set(),
+            healthy=lambda: self._failure(handler) is None,
+        )
+        log.info("%s ready for run %s, status on port %s", self.group, self.settings.run_id, status.port)
+        try:
+            self._loop(consumer, handler)
+            drained = self._failure(handler) is None and self.tracker.wait_finished(self.settings.drain_timeout_s)
+            self._commit(consumer)
+        finally:
+            consumer.close(autocommit=False)
+            status.close()
+        failure = self._failure(handler)
+        if drained:
+            handler.close()
+            self.writer.close(self.settings.drain_timeout_s)
+        self.dead_letters.close()
+        if self.csv is not None:
+            self.csv.close()
+        self._write_report(handler, config, drained)
+        if failure is not None:
+            log.error("stopped with frames uncommitted: %s", failure)
+        return 0 if failure is None else 1
+
+    def _failure(self, handler: Handler) -> BaseException | None:
+        return self.writer.failure or handler.failure()
+
+    def _loop(self, consumer: KafkaConsumer, handler: Handler) -> None:
+        committed_at_s = polled_at_s = time.monotonic()
+        while not self._stopping.is_set() and self._failure(handler) is None:
+            room = handler.room()
+            if room > 0:
+                batches = consumer.poll(timeout_ms=50, max_records=room)
+                received_ns = self.clock.now_ns()
+                for partition, records in batches.items():
+                    for record in records:
+                        self._hand_over(handler, partition, record, received_ns)
+                polled_at_s = time.monotonic()
+            elif time.monotonic() - polled_at_s > _NO_ROOM_HEARTBEAT_S:
+                # Polling is what keeps the membership alive, so poll without taking anything.
+                consumer.pause(*consumer.assignment())
+                consumer.poll(timeout_ms=0)
+                consumer.resume(*consumer.paused())
+                polled_at_s = time.monotonic()
+            else:
+                time.sleep(0.001)
+            _unfinished.set(self.tracker.unfinished())
+            if time.monotonic() - committed_at_s >= self.settings.commit_every_s:
+                self._commit(consumer)
+                committed_at_s = time.monotonic()
+
+    def _hand_over(self, handler: Handler, partition: Any, record: Any, received_ns: int) -> None:
+        _received.inc()
+        self._received += 1
+        delivery = self.tracker.delivered(partition, record.offset)
+
+        def finished() -> None:
+            self.tracker.finished(delivery)
+
+        def bury(reason: str, detail: str) -> None:
+            self.dead_letters.send(record, reason, detail)
+            finished()
+
+        try:
+            headers = FrameHeaders.decode(record.headers)
+        except MalformedMessageError as error:
+            bury("malformed headers", str(error))
+            return
+        row = {name: getattr(headers, name) for name in FrameHeaders.__dataclass_fields__}
+        row |= {"partition": record.partition, "offset": record.offset, "bytes": len(record.value)}
+        handler.take(Frame(headers, record.value, row, received_ns, finished, bury))
+
+    def _commit(self, consumer: KafkaConsumer) -> None:
+        offsets = self.tracker.committable()
+        if not offsets:
+            return
+        try:
+            consumer.commit(offsets)
+        except CommitFailedError as error:
+            log.warning("commit refused, the frames will be delivered again: %s", error)
+        else:
+            self.tracker.committed(offsets)
+
+    def _write_report(self, handler: Handler, config: dict[str, Any], drained: bool) -> None:
+        report = {
+            "group": self.group,
+            "consumer": self.settings.consumer_name,
+            "run_id": self.settings.run_id,
+            "received": self._received,
+            "rows": self.csv.rows if self.csv else None,
+            "csv": self.csv.path.name if self.csv else None,
+            "dead": self.dead_letters.counts,
+            "unfinished": self.tracker.unfinished(),
+            "drained": drained,
+            "clock_drift_ns": self.clock.drift_ns(),
+            "kafka_client": {key: value for key, value in config.items() if key != "bootstrap_servers"},
+            "versions": {"kafka-python": kafka.__version__, "pymongo": pymongo.version},
+            "pid": os.getpid(),
+            **handler.report(),
+        }
+        self._report_path.parent.mkdir(parents=True, exist_ok=True)
+        staged = Path(f"{self._report_path}.part")
+        staged.write_text(json.dumps(report, indent=1))
+        staged.rename(self._report_path)
+
+
+def set_up_logging() -> None:
+    """Log to standard error, with kafka-python's chatter left out."""
+    logging.basicConfig(stream=sys.stderr, level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("kafka").setLevel("WARNING")

@@ -1,0 +1,1 @@
+"""Stores every frame in MongoDB."""

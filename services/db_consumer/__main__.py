@@ -1,0 +1,5 @@
+import sys
+
+from services.db_consumer.main import main
+
+sys.exit(main())

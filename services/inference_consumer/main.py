@@ -1,0 +1,124 @@
+"""Takes frames from Kafka, has each labelled over HTTP and writes the label to MongoDB."""
+
+import logging
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from prometheus_client import Gauge
+
+from services.contract.consumer import ConsumerProcess, Frame, set_up_logging
+from services.contract.frame_writer import FrameWrite
+from services.contract.latency_csv import INFERENCE_COLUMNS
+from services.contract.settings import InferenceConsumerSettings
+from services.inference_consumer.client import Answer, InferenceClient, RejectedError
+from services.inference_consumer.in_flight import AdaptiveLimit, FixedLimit, Limit
+
+GROUP = "inference-consumer"
+
+log = logging.getLogger(__name__)
+_in_flight = Gauge("requests_in_flight", "Requests to the inference server now")
+_limit = Gauge("requests_in_flight_limit", "Requests that may be in flight now")
+
+
+class LabelFrames:
+    """Keeps several requests in flight; what has been answered goes to the writer, off the critical path."""
+
+    def __init__(self, process: ConsumerProcess, settings: InferenceConsumerSettings) -> None:
+        self._process = process
+        self._client = InferenceClient(
+            settings.inference_url,
+            process.clock,
+            timeout_s=settings.request_timeout_s,
+            retry_for_s=settings.retry_for_s,
+        )
+        fixed = settings.requests_in_flight
+        self._limit: Limit = FixedLimit(fixed) if fixed else AdaptiveLimit(settings.max_requests_in_flight)
+        self._pool = ThreadPoolExecutor(fixed or settings.max_requests_in_flight, thread_name_prefix="request")
+        self._lock = threading.Lock()
+        self._in_flight = 0
+        self._most_in_flight = 0
+        self._failure: BaseException | None = None
+
+    def room(self) -> int:
+        _limit.set(self._limit.value)
+        with self._lock:
+            return self._limit.value - self._in_flight
+
+    def take(self, frame: Frame) -> None:
+        with self._lock:
+            self._in_flight += 1
+            self._most_in_flight = max(self._most_in_flight, self._in_flight)
+            _in_flight.set(self._in_flight)
+        self._pool.submit(self._label, frame)
+
+    def _label(self, frame: Frame) -> None:
+        try:
+            answer = self._ask(frame)
+            if answer is not None:
+                self._process.writer.put(_write_of(frame, answer))
+        except BaseException as error:
+            log.exception("labelling failed for good")
+            self._failure = error
+
+    def _ask(self, frame: Frame) -> Answer | None:
+        try:
+            answer = self._client.predict(frame.jpeg)
+        except RejectedError as error:
+            frame.bury(error.reason, error.detail)
+            return None
+        finally:
+            with self._lock:
+                in_flight = self._in_flight
+                self._in_flight -= 1
+                _in_flight.set(self._in_flight)
+        if answer.attempts > 1:
+            self._limit.busy()
+        else:
+            timing = answer.body["timing_ns"]
+            self._limit.answered(timing["queue"], timing["inference"], in_flight)
+        return answer
+
+    def failure(self) -> BaseException | None:
+        return self._failure
+
+    def report(self) -> dict[str, Any]:
+        return {
+            "retries": self._client.retries,
+            "requests_in_flight_limit": self._limit.value,
+            "most_requests_in_flight": self._most_in_flight,
+        }
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+def _write_of(frame: Frame, answer: Answer) -> FrameWrite:
+    body, timing = answer.body, answer.body["timing_ns"]
+    label = {"label": body["label"], "class_id": body["class_id"], "score": body["score"], "model": body["model"]}
+    stamps = {"requested_ns": answer.requested_ns, "answered_ns": answer.answered_ns}
+    durations = {f"server_{name}_ns": timing[name] for name in ("queue", "decode", "inference")}
+    details = {**label, "received_ns": frame.received_ns, **stamps, **durations, "attempts": answer.attempts}
+    row = {key: value for key, value in details.items() if key != "model"}
+    return FrameWrite(
+        image_id=frame.headers.image_id,
+        fields={f"inference.{key}": value for key, value in details.items()},
+        stamp_path="inference.labelled_ns",
+        row=frame.row | row,
+        ack_column="labelled_ns",
+        finished=frame.finished,
+        refused=lambda why: frame.bury("refused by MongoDB", why),
+    )
+
+
+def main() -> int:
+    """Run until SIGTERM; the exit status is 0 unless frames had to be left uncommitted."""
+    set_up_logging()
+    settings = InferenceConsumerSettings()  # type: ignore[call-arg]
+    process = ConsumerProcess(settings, GROUP, INFERENCE_COLUMNS)
+    return process.run(LabelFrames(process, settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
