@@ -66,8 +66,8 @@ def measure(host: str, port: int, count: int = 16, timeout_s: float = 10.0, inte
         while len(samples) < count:
             if time.monotonic() > deadline:
                 raise NoAnswerError(
-                    f"{host} answered {len(samples)} of {count} time requests on UDP port {port} within {timeout_s:g} s;"
-                    " is the responder running, and the port open between the two hosts?"
+                    f"{host} answered {len(samples)} of {count} time requests on UDP port {port}"
+                    f" within {timeout_s:g} s; is the responder running, and the port open between the two hosts?"
                 )
             number += 1
             sample = _exchange(sock, address, number)
