@@ -66,6 +66,7 @@ def test_the_file_alone_works_as_a_command():
         [*command, "respond", "--port", "0", "--for-s", "20"], stdout=subprocess.PIPE, text=True
     ) as process:
         try:
+            assert process.stdout is not None
             port = process.stdout.readline().split()[-1]
             answer = subprocess.run(
                 [*command, "measure", "127.0.0.1", "--port", port, "--count", "3"],
