@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
-from latencylab.dependence import long_run_variance
+from latencylab.dependence import trend
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,7 @@ def backlog_slope(
     sent_ns: ArrayLike, finished_ns: ArrayLike, window: Window, confidence: float = 0.95, tolerance: float = 0.01
 ) -> Backlog:
     """Test whether the backlog grows: the slope of its least-squares line, with an interval that allows for the
-    strong autocorrelation of a queue (the long-run variance of the scores, as in Newey and West 1987, by
-    `long_run_variance`).
+    strong autocorrelation of a queue (`trend`).
 
     The backlog is `growing`, that is, the point is saturated, when the whole interval lies above zero and the
     slope is more than the share `tolerance` of the offered rate, which a stable queue (Le Boudec 2010, chapter 8)
@@ -79,14 +77,10 @@ def backlog_slope(
         raise ValueError("no frame was sent in the window: check start_ns and end_ns")
     backlog = backlog_series(sent, finished, window)
     time_s = (np.arange(len(backlog)) + 0.5) * window.duration_s / len(backlog)
-    fit = stats.linregress(time_s, backlog)
-    centred = time_s - time_s.mean()
-    scores = long_run_variance(centred * (backlog - fit.intercept - fit.slope * time_s))
-    error = np.sqrt(len(backlog) * scores.value) / np.sum(centred**2)
-    half = scores.t_quantile(confidence) * error
-    slope = float(fit.slope)
-    growing = bool(slope - half > 0 and slope > tolerance * offered)
-    return Backlog(slope, slope - half, slope + half, offered, _rate_hz(finished, window), growing, time_s, backlog)
+    line = trend(time_s, backlog, confidence)
+    growing = line.low > 0 and line.slope > tolerance * offered
+    achieved = _rate_hz(finished, window)
+    return Backlog(line.slope, line.low, line.high, offered, achieved, growing, time_s, backlog)
 
 
 def _rate_hz(times_ns: np.ndarray, window: Window) -> float:

@@ -86,7 +86,7 @@ def stationary_halves(series: ArrayLike, confidence: float = 0.95, margin: float
         too_few = f"{len(values)} frames are too few to compare halves (50 needed)"
         return Halves(nothing, nothing, nothing, nothing, nothing, False, too_few)
     halves = np.array_split(values, 2)
-    variances = [long_run_variance(half) for half in halves]
+    variances = [long_run_variance(half, terms=4) for half in halves]
     errors = [variance.value / len(half) for variance, half in zip(variances, halves, strict=True)]
     spread = sum(errors)
     first, second = (float(half.mean()) for half in halves)
