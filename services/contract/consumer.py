@@ -20,9 +20,10 @@ from kafka.errors import CommitFailedError, KafkaError
 from prometheus_client import Counter, Gauge
 
 from services.contract.clock import Clock
+from services.contract.database import open_collection
 from services.contract.dead_letters import DeadLetters
 from services.contract.delivery import OffsetTracker
-from services.contract.frame_writer import FrameWriter, open_collection
+from services.contract.frame_writer import FrameWriter
 from services.contract.kafka import consumer_config
 from services.contract.latency_csv import LatencyCsv
 from services.contract.message import FrameHeaders, MalformedMessageError

@@ -9,13 +9,12 @@ from typing import Any
 
 from bson import ObjectId
 from prometheus_client import Counter, Histogram
-from pymongo import MongoClient, UpdateOne, WriteConcern
+from pymongo import UpdateOne
 from pymongo.errors import AutoReconnect, BulkWriteError, ConnectionFailure, ExecutionTimeout
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from services.contract.clock import Clock
 from services.contract.latency_csv import LatencyCsv
-from services.contract.settings import MongoSettings
 
 log = logging.getLogger(__name__)
 _written = Counter("frames_written_total", "Frames whose update MongoDB acknowledged")
@@ -46,14 +45,6 @@ class FrameWrite:
     finished: Callable[[], None]
     refused: Callable[[str], None]
     attempts: list[int] = field(default_factory=lambda: [0])
-
-
-def open_collection(settings: MongoSettings) -> Any:
-    """The collection of frames with the run's write concern; connects lazily, retries by itself for 30 s."""
-    client: MongoClient[dict[str, Any]] = MongoClient(settings.mongodb_uri, appname="latencylab", retryWrites=False)
-    acknowledged = settings.write_concern if settings.write_concern == "majority" else int(settings.write_concern)
-    concern = WriteConcern(w=acknowledged, j=settings.journal if acknowledged else None)
-    return client[settings.mongodb_database].get_collection("frames", write_concern=concern)
 
 
 class FrameWriter:

@@ -92,6 +92,10 @@ class ProducerSettings(KafkaSettings, StatusSettings):
         256 * 1024 * 1024, description="unacknowledged bytes a producer holds; a frame beyond it counts as unsent"
     )
     drain_timeout_s: PositiveFloat = Field(20.0, description="how long SIGTERM waits for acknowledgements")
+    priority: Literal["normal", "real-time"] = Field(
+        "real-time",
+        description="real-time: before all ordinary processes, where permitted, so that busy servers delay no camera",
+    )
 
     @model_validator(mode="after")
     def _sources_are_named(self) -> "ProducerSettings":
@@ -158,7 +162,12 @@ class InferenceServerSettings(_Settings):
     batch_max: Annotated[int, Field(ge=1, le=64)] = Field(8, description="most images in one forward pass")
     batch_wait_ms: NonNegativeFloat = Field(0.0, description="how long a batch waits to fill while the engine is busy")
     queue_max: PositiveInt = Field(64, description="most images waiting; beyond it 503")
-    handler_threads: PositiveInt = Field(16, description="HTTP handler threads")
+    handler_threads: NonNegativeInt = Field(
+        0, description="HTTP handler threads; 0: enough for a full queue, so that it is the queue that turns work away"
+    )
+    max_request_bytes: PositiveInt = Field(
+        32 * 1024 * 1024, description="largest request body, which may hold several images; beyond it 413"
+    )
     max_image_bytes: PositiveInt = Field(2 * 1024 * 1024, description="largest request image; beyond it 413")
     max_image_pixels: PositiveInt = Field(32_000_000, description="most pixels of an image; beyond it 413")
     intra_op_threads: NonNegativeInt = Field(0, description="TensorFlow's threads inside an operation; 0 calibrates")

@@ -103,7 +103,7 @@ def _write_of(frame: Frame, answer: Answer) -> FrameWrite:
     row = {key: value for key, value in details.items() if key != "model"}
     return FrameWrite(
         image_id=frame.headers.image_id,
-        fields={f"inference.{key}": value for key, value in details.items()},
+        fields={"run": frame.headers.run_id} | {f"inference.{key}": value for key, value in details.items()},
         stamp_path="inference.labelled_ns",
         row=frame.row | row,
         ack_column="labelled_ns",

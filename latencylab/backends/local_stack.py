@@ -1,0 +1,252 @@
+"""The long-lived part of the local pipeline: Kafka, a MongoDB-protocol server and the inference server."""
+
+import base64
+import contextlib
+import io
+import json
+import os
+import shutil
+import sys
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+from PIL import Image
+from pymongo.errors import PyMongoError
+
+from latencylab import paths
+from latencylab.backends.backend import BackendError, Progress, server_environment
+from latencylab.backends.guard import Guard
+from latencylab.backends.processes import Service, accepts, answers, end_process, free_port
+from latencylab.experiment import Experiment
+from services.contract import database
+from services.contract.settings import MongoSettings
+
+KAFKA_LIBS = paths.BUILD / "kafka" / "libs"
+FERRETDB = paths.BUILD / "ferretdb"
+_KAFKA_JVM = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-Xshare:auto")
+
+BROKER, DATABASE, SERVER = "kafka", "mongodb", "inference-server"
+
+
+@dataclass
+class StackState:
+    """What another process needs to use or end this stack; kept in ``stack.json``."""
+
+    kafka_bootstrap: str = ""
+    mongodb_uri: str = ""
+    database_name: str = ""
+    inference_url: str = ""
+    server_environment: dict[str, str] = field(default_factory=dict)
+    processes: dict[str, tuple[int, float]] = field(default_factory=dict)  # component -> (pid, created at)
+
+    @staticmethod
+    def path() -> Path:
+        return paths.stack() / "stack.json"
+
+    @classmethod
+    def load(cls) -> "StackState | None":
+        """The stack that was left running, or None."""
+        with contextlib.suppress(FileNotFoundError):
+            return cls(**json.loads(cls.path().read_text()))
+        return None
+
+    def save(self) -> None:
+        staged = self.path().with_suffix(".part")
+        staged.write_text(json.dumps(self.__dict__, indent=1))
+        staged.rename(self.path())
+
+    def dead(self) -> list[str]:
+        """Components whose process has ended."""
+        return [component for component, (pid, created) in self.processes.items() if not _runs(pid, created)]
+
+
+def _runs(pid: int, created_s: float) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        return abs(process.create_time() - created_s) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def end_stack() -> list[str]:
+    """End the stack that ``stack.json`` names and remove its folder; the names of what was running."""
+    state = StackState.load()
+    if state is None:
+        return []
+    running = [name for name in state.processes if name not in state.dead()]
+    for component in (SERVER, DATABASE, BROKER):
+        if component in state.processes:
+            end_process(*state.processes[component])
+    shutil.rmtree(paths.stack(), ignore_errors=True)
+    return running
+
+
+class LocalStack:
+    """Starts the three services, or takes over those that are up.
+
+    ``keep=True`` leaves them running when this process ends (`latencylab up`); otherwise they end with it.
+    """
+
+    def __init__(self, keep: bool = False) -> None:
+        self._keep = keep
+        self._guard: Guard | None = None
+        self._services: dict[str, Service] = {}
+        self.state = StackState()
+        self.database: dict[str, Any] = {}
+        self.owned = False
+
+    def up(self, experiment: Experiment, progress: Progress) -> None:
+        """Bring up what is missing and wait until all of it is deeply ready."""
+        left = StackState.load()
+        if left is not None and not self._services and not left.dead():
+            self.state = left
+        elif not self._services:
+            end_stack()
+            self._start(experiment)
+        if self.state.server_environment != server_environment(experiment):
+            self._restart_server(experiment)
+        self._wait_ready(progress)
+
+    def _start(self, experiment: Experiment) -> None:
+        self.owned = True
+        paths.stack().mkdir(parents=True)
+        if not self._keep:
+            self._guard = Guard()
+        self._start_kafka()
+        self._start_database()
+        self._start_server(experiment)
+        self.state.save()
+
+    def _service(self, component: str, command: list[str], environment: dict[str, str]) -> None:
+        log = paths.stack() / "logs" / f"{component}.log"
+        service = Service(component, command, environment, log, self._guard, working_directory=paths.ROOT)
+        self._services[component] = service
+        self.state.processes[component] = (service.pid, psutil.Process(service.pid).create_time())
+
+    def _start_kafka(self) -> None:
+        jars = sorted(KAFKA_LIBS.glob("*.jar"))
+        java = shutil.which("java")
+        if not jars or java is None:
+            raise BackendError("Kafka is not installed: run  make setup  (latencylab doctor says what is missing)")
+        port, controller_port = free_port(), free_port()
+        folder = paths.stack() / "kafka"
+        folder.mkdir()
+        template = (paths.SERVICES / "kafka" / "server.properties").read_text()
+        listeners = {
+            "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+            "log.dirs": str(folder / "data"),
+        }
+        kept = [line for line in template.splitlines() if line.split("=")[0] not in listeners]
+        properties = folder / "server.properties"
+        properties.write_text("\n".join(kept + [f"{key}={value}" for key, value in listeners.items()]) + "\n")
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        log4j = paths.SERVICES / "kafka" / "log4j2.properties"
+        jvm = [java, *_KAFKA_JVM, f"-Dlog4j2.configurationFile={log4j}", "-cp", str(KAFKA_LIBS / "*")]
+        format_storage = [*jvm, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)]
+        start_broker = [*jvm, "kafka.Kafka", str(properties)]
+        quoted = " && exec ".join(_shell(command) for command in (format_storage, start_broker))
+        self._service(BROKER, ["/bin/sh", "-c", quoted], {})
+        self.state.kafka_bootstrap = f"127.0.0.1:{port}"
+
+    def _start_database(self) -> None:
+        if given := os.environ.get("MONGODB_URI"):
+            self.state.mongodb_uri = given
+            self.state.database_name = "external"
+            return
+        port = free_port()
+        folder = paths.stack() / "mongodb"
+        folder.mkdir()
+        if mongod := shutil.which("mongod"):
+            command = [mongod, "--dbpath", str(folder), "--port", str(port), "--bind_ip", "127.0.0.1"]
+            self.state.database_name = "mongod"
+        elif FERRETDB.exists():
+            command = [str(FERRETDB), "--listen", f"127.0.0.1:{port}", "--data", str(folder)]
+            self.state.database_name = "ferretdb"
+        else:
+            raise BackendError("no MongoDB: set MONGODB_URI, put mongod on PATH, or run  make setup  to build FerretDB")
+        self._service(DATABASE, command, {})
+        self.state.mongodb_uri = f"mongodb://127.0.0.1:{port}/"
+
+    def _start_server(self, experiment: Experiment) -> None:
+        port = free_port()
+        environment = {
+            **server_environment(experiment),
+            "INFERENCE_HOST": "127.0.0.1",
+            "INFERENCE_PORT": str(port),
+            "CACHE_DIRECTORY": str(paths.BUILD / "inference_server"),
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+        }
+        self._service(SERVER, [sys.executable, "-m", "services.inference_server"], environment)
+        self.state.inference_url = f"http://127.0.0.1:{port}"
+        self.state.server_environment = server_environment(experiment)
+
+    def _restart_server(self, experiment: Experiment) -> None:
+        if SERVER in self._services:
+            self._services.pop(SERVER).stop()
+        else:
+            end_process(*self.state.processes[SERVER])
+        self._start_server(experiment)
+        self.state.save()
+
+    def _wait_ready(self, progress: Progress) -> None:
+        began = time.monotonic()
+        checks = {BROKER: self._broker_is_ready, DATABASE: self._database_is_ready, SERVER: self._server_is_ready}
+        for component, ready in checks.items():
+            progress(f"waiting for {component}")
+            service = self._services.get(component)
+            if service is not None:
+                service.wait_until(ready, timeout_s=120)
+            elif not ready():
+                raise BackendError(f"{component} does not answer; end this stack with  latencylab down")
+        progress(f"stack ready after {time.monotonic() - began:.1f} s")
+
+    def _broker_is_ready(self) -> bool:
+        return accepts(int(self.state.kafka_bootstrap.rsplit(":", 1)[1]))
+
+    def _database_is_ready(self) -> bool:
+        if self._services.get(DATABASE) is not None and not accepts(
+            int(self.state.mongodb_uri.rstrip("/").rsplit(":")[-1])
+        ):
+            return False
+        settings = MongoSettings(mongodb_uri=self.state.mongodb_uri)
+        with contextlib.suppress(PyMongoError):
+            self.database = database.check(database.open_collection(settings))
+            return True
+        return False
+
+    def _server_is_ready(self) -> bool:
+        if not answers(f"{self.state.inference_url}/readyz"):
+            return False
+        picture = io.BytesIO()
+        Image.new("RGB", (64, 64), "grey").save(picture, "JPEG")
+        session = requests.Session()
+        session.trust_env = False
+        answer = session.post(
+            f"{self.state.inference_url}/predict",
+            data=picture.getvalue(),
+            headers={"Content-Type": "image/jpeg"},
+            timeout=30,
+        )
+        return answer.status_code == 200 and "label" in answer.json()
+
+    def down(self) -> None:
+        """End what this object started, unless it was to be kept."""
+        if self.owned and not self._keep:
+            for component in (SERVER, DATABASE, BROKER):
+                if component in self._services:
+                    self._services.pop(component).stop()
+            shutil.rmtree(paths.stack(), ignore_errors=True)
+        if self._guard is not None:
+            self._guard.close()
+            self._guard = None
+        self.owned = False
+
+
+def _shell(command: list[str]) -> str:
+    return " ".join(f"'{word}'" for word in command)

@@ -1,0 +1,142 @@
+"""Processes of this machine: started with a log, asked how they are, stopped for certain."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import requests
+
+from latencylab.backends.backend import BackendError
+from latencylab.backends.guard import Guard
+
+
+def free_port() -> int:
+    """A TCP port of the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Service:
+    """One process: what it is called in logs, resources and errors, and how it was started."""
+
+    component: str
+    command: list[str]
+    environment: dict[str, str]
+    log_path: Path
+    guard: Guard | None = None
+    working_directory: Path | None = None
+    output_path: Path | None = None
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as files:
+            log = files.enter_context(self.log_path.open("ab"))
+            output = files.enter_context(self.output_path.open("wb")) if self.output_path else log
+            self.process = subprocess.Popen(
+                self.command,
+                env={**os.environ, **self.environment},
+                cwd=self.working_directory,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=log,
+                start_new_session=True,
+            )
+        if self.guard is not None:
+            self.guard.watch(self.pid)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def exit_status(self) -> int | None:
+        """None while it runs."""
+        return self.process.poll()
+
+    def last_lines(self, count: int = 15) -> str:
+        """The end of its log, for an error message."""
+        lines = self.log_path.read_text(errors="replace").splitlines() if self.log_path.exists() else []
+        return "\n".join(f"    {line}" for line in lines[-count:])
+
+    def check(self) -> None:
+        """Raise `BackendError` with the end of the log when the process has ended."""
+        if (status := self.exit_status()) is not None:
+            raise BackendError(
+                f"{self.component} ended with status {status}; the end of {self.log_path}:\n{self.last_lines()}"
+            )
+
+    def wait_until(self, ready: Callable[[], bool], timeout_s: float) -> None:
+        """Wait for `ready`; raise `BackendError` if the process ends first or `timeout_s` is over."""
+        deadline = time.monotonic() + timeout_s
+        while not ready():
+            self.check()
+            if time.monotonic() > deadline:
+                raise BackendError(
+                    f"{self.component} is not ready after {timeout_s:.0f} s; the end of {self.log_path}:\n"
+                    f"{self.last_lines()}"
+                )
+            time.sleep(0.05)
+
+    def stop(self, grace_s: float = 30.0) -> None:
+        """SIGTERM, then SIGKILL to its whole process group after `grace_s`."""
+        if self.exit_status() is None:
+            self._signal(signal.SIGTERM)
+            try:
+                self.process.wait(grace_s)
+            except subprocess.TimeoutExpired:
+                self._signal(signal.SIGKILL)
+                self.process.wait()
+        if self.guard is not None:
+            self.guard.forget(self.pid)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+
+def stop_all(services: list[Service], grace_s: float = 30.0) -> None:
+    """Stop several at once: all get SIGTERM before the first is waited for."""
+    for service in services:
+        if service.exit_status() is None:
+            service._signal(signal.SIGTERM)
+    deadline = time.monotonic() + grace_s
+    for service in services:
+        service.stop(max(0.1, deadline - time.monotonic()))
+
+
+def end_process(pid: int, created_s: float, grace_s: float = 30.0) -> None:
+    """End a process that another one started, if that very process (not a later one of its number) still runs."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        if abs(process.create_time() - created_s) > 1:
+            return
+        process.terminate()
+        try:
+            process.wait(grace_s)
+        except psutil.TimeoutExpired:
+            process.kill()
+
+
+def answers(url: str) -> bool:
+    """Whether an HTTP GET of `url` is answered with 200."""
+    session = requests.Session()
+    session.trust_env = False
+    with contextlib.suppress(requests.RequestException), session:
+        return session.get(url, timeout=2).status_code == 200
+    return False
+
+
+def accepts(port: int) -> bool:
+    """Whether something listens on `port` of the loopback address."""
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,93 @@
+"""What a run needs of MongoDB besides the writes: the collection, proof that it works, what it holds of a run.
+
+As a command (``python -m services.contract.database ACTION``) it does the same from inside a cluster, in JSON lines.
+"""
+
+import argparse
+import json
+import sys
+import uuid
+from collections.abc import Iterator
+from typing import Any, Final
+
+from pymongo import MongoClient, WriteConcern
+
+from services.contract.settings import MongoSettings
+
+DOCUMENT_FIELDS: Final = {
+    "image_id": "_id",
+    "run_id": "run",
+    "device_id": "device",
+    "seq": "seq",
+    "bytes": "bytes",
+    "intended_ns": "intended_ns",
+    "sent_ns": "sent_ns",
+    "stored_ns": "stored_ns",
+    "labelled_ns": "inference.labelled_ns",
+    "label": "inference.label",
+    "class_id": "inference.class_id",
+    "score": "inference.score",
+}
+"""Columns of a run's documents and the fields they come from."""
+
+
+def open_collection(settings: MongoSettings) -> Any:
+    """The collection of frames with the run's write concern; it connects when first used."""
+    client: MongoClient[dict[str, Any]] = MongoClient(settings.mongodb_uri, appname="latencylab", retryWrites=False)
+    acknowledged = settings.write_concern if settings.write_concern == "majority" else int(settings.write_concern)
+    concern = WriteConcern(w=acknowledged, j=settings.journal if acknowledged else None)
+    return client[settings.mongodb_database].get_collection("frames", write_concern=concern)
+
+
+def check(collection: Any) -> dict[str, Any]:
+    """Write a document, read it back, and say what server did it: name, version, whether it is a stand-in.
+
+    Raises `PyMongoError` when it can't be reached, `RuntimeError` when it gives back something else.
+    """
+    mark = {"_id": "readiness", "written": uuid.uuid4().hex}
+    probe = collection.database["readiness"]
+    probe.replace_one({"_id": mark["_id"]}, mark, upsert=True)
+    if probe.find_one({"_id": mark["_id"]}) != mark:
+        raise RuntimeError("MongoDB did not give back what was written to iot.readiness")
+    info = collection.database.client.admin.command("buildInfo")
+    stand_in = "ferretdb" in info or any("ferretdb" in str(part).lower() for part in info.values())
+    return {"name": "FerretDB" if stand_in else "MongoDB", "version": info["version"], "stand_in": stand_in}
+
+
+def forget_run(collection: Any, run_id: str) -> int:
+    """Delete what an earlier attempt at the same run left; the number of documents."""
+    return int(collection.delete_many({"run": run_id}).deleted_count)
+
+
+def documents(collection: Any, run_id: str) -> Iterator[dict[str, Any]]:
+    """What the collection holds of a run, image bytes left out: one flat dictionary with `DOCUMENT_FIELDS` each."""
+    for document in collection.find({"run": run_id}, {"image": 0}):
+        yield {column: _dig(document, path) for column, path in DOCUMENT_FIELDS.items()}
+
+
+def _dig(document: dict[str, Any], path: str) -> Any:
+    value: Any = document
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return str(value) if path == "_id" else value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m services.contract.database", description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("check", help="write and read; what server it is")
+    for name, what in {"forget": "delete a run's documents", "documents": "print a run's documents"}.items():
+        actions.add_parser(name, help=what).add_argument("run_id")
+    args = parser.parse_args()
+    collection = open_collection(MongoSettings())  # type: ignore[call-arg]
+    if args.action == "check":
+        print(json.dumps(check(collection)))
+    elif args.action == "forget":
+        print(json.dumps(forget_run(collection, args.run_id)))
+    else:
+        for document in documents(collection, args.run_id):
+            sys.stdout.write(json.dumps(document) + "\n")
+
+
+if __name__ == "__main__":
+    main()
