@@ -78,11 +78,20 @@ def collect(folder: Path, run_id: str, scheduled: pa.Table) -> Collected:
         db.execute(f"COPY (SELECT * FROM frames ORDER BY intended_ns, device_id, seq) TO '{folder}/frames.parquet'")
         found = _counts(db)
         disagreements = _disagreements(db, reports)
+    in_broker = {topic: sum(ends.values()) for topic, ends in json.loads((folder / "broker.json").read_text()).items()}
+    counts = Counts(**found, dead=in_broker["frames.dead"])
+    if in_broker["frames"] != counts.sent:
+        disagreements.append(f"Kafka holds {in_broker['frames']} messages, {counts.sent} frames were sent")
+    return Collected(counts, disagreements, _dead_by_reason(reports))
+
+
+def _dead_by_reason(reports: list[dict[str, Any]]) -> dict[str, int]:
     dead: dict[str, int] = {}
     for report in reports:
         for reason, count in report["dead"].items():
-            dead[f"{report['group']}: {reason}"] = dead.get(f"{report['group']}: {reason}", 0) + count
-    return Collected(Counts(**found, dead=sum(dead.values())), disagreements, dead)
+            key = f"{report['group']}: {reason}"
+            dead[key] = dead.get(key, 0) + count
+    return dead
 
 
 def _load(
@@ -184,7 +193,8 @@ _CHECKS: Final = {
         SELECT count(*) FROM frames WHERE stored_ns IS NOT NULL AND document_stored_ns IS NULL""",
     "documents have a label that no row of the CSV files has": """
         SELECT count(*) FROM documents d WHERE d.labelled_ns IS NOT NULL AND NOT EXISTS (SELECT 1 FROM inference_rows r
-        WHERE r.image_id = d.image_id AND r.write_ns = d.labelled_ns AND r.label = d.label AND r.class_id = d.class_id)""",
+        WHERE r.image_id = d.image_id AND r.write_ns = d.labelled_ns AND r.class_id = d.class_id AND r.label = d.label
+        )""",
     "documents were stored by a write that no row of the CSV files has": """
         SELECT count(*) FROM documents d WHERE d.stored_ns IS NOT NULL AND NOT EXISTS (SELECT 1 FROM storage_rows r
         WHERE r.image_id = d.image_id AND r.write_ns = d.stored_ns AND r.bytes = d.bytes)""",

@@ -1,5 +1,6 @@
 """Exact percentiles of raw latencies, with intervals that assume no distribution."""
 
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ def label(q: float) -> str:
     return f"p{round(100 * q, 6):g}"
 
 
+@functools.cache
 def minimum_samples(q: float, confidence: float = 0.95) -> int:
     """The smallest n for which an order-statistic interval of quantile `q` exists: 6, 29, 299 and 2995 for
     p50, p90, p99 and p99.9 at 95 %.

@@ -8,9 +8,9 @@ from typing import Any, Final
 from latencylab import __version__, paths
 
 _LIBRARIES: Final = (
-    "duckdb flask kafka-python keras kubernetes numpy pandas papermill pillow pyarrow pymongo requests scipy tensorflow "
-    "tensorflow-cpu waitress"
-).split()
+    *("duckdb", "flask", "kafka-python", "keras", "kubernetes", "numpy", "pandas", "papermill", "pillow", "pyarrow"),
+    *("pymongo", "requests", "scipy", "simplejpeg", "tensorflow", "tensorflow-cpu", "waitress"),
+)
 
 
 def git_state() -> dict[str, Any]:

@@ -111,8 +111,8 @@ class Backend(Protocol):
 
     def finish(self, folder: Path) -> None:
         """Stop consumers and producers so that they flush, then leave in `folder`: ``producers.json`` (list of the
-        producers' reports), ``consumers/`` (their CSVs and reports), ``documents.parquet`` (what MongoDB holds of
-        the run, without images), ``resources.parquet``, ``logs/``."""
+        producers' reports), ``broker.json`` (end offsets by topic and partition), ``consumers/`` (CSVs and reports),
+        ``documents.parquet`` (what MongoDB holds of the run, without images), ``resources.parquet``, ``logs/``."""
 
     def incidents(self) -> list[str]:
         """What happened to components during the run that makes it invalid: restarts, kills, failures."""

@@ -182,6 +182,7 @@ class LocalBackend:
         stop_all(list(self._producers.values()))
         reports = [self._producer_report(name) for name in self._producers]
         (folder / "producers.json").write_text(json.dumps(reports, indent=1))
+        (folder / "broker.json").write_text(json.dumps(broker.end_offsets(self._kafka()), indent=1))
         shutil.copytree(self._folder / "consumers", folder / "consumers")
         shutil.copytree(self._folder / "logs", folder / "logs")
         for log in (paths.stack() / "logs").glob("*.log"):

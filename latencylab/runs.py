@@ -1,0 +1,142 @@
+"""Run folders: SWEEP/POINT/REPETITION, there only when whole."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from latencylab import paths
+from latencylab.experiment import Experiment
+
+SCHEMA_VERSION: Final = 1
+
+
+class RunError(ValueError):
+    """A run folder that is missing, damaged, or already there; the text names it."""
+
+
+@dataclass(frozen=True)
+class RunName:
+    """Where a run belongs. Each part is a folder name: letters, digits, ``-``, ``_``, ``=``, ``,`` and ``.``."""
+
+    sweep: str
+    point: str
+    repetition: int
+
+    def __post_init__(self) -> None:
+        for part in (self.sweep, self.point):
+            if not part or part.startswith(".") or not all(c.isalnum() or c in "-_=,." for c in part):
+                raise RunError(f"{part!r} can't be a folder name: use letters, digits and - _ = , .")
+        if self.repetition < 1:
+            raise RunError(f"repetition: counts from 1, got {self.repetition}")
+
+    @property
+    def run_id(self) -> str:
+        """The id that every frame of the run carries."""
+        return f"{self.sweep}/{self.point}/{self.repetition}"
+
+    def folder(self, root: Path) -> Path:
+        """The run's folder below `root`."""
+        return root / self.sweep / self.point / f"r{self.repetition}"
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` to write a run into; it becomes `folder` when the block ends without an exception.
+
+    What an earlier process left unfinished beside it is removed first. Raises `RunError` when `folder` is there.
+    """
+    if folder.exists():
+        raise RunError(f"{paths.shown(folder)} is there already: remove it, or choose another sweep or repetition")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(f".{folder.name}.part-*"):
+        if not _alive(int(left.name.rsplit("-", 1)[1])):
+            shutil.rmtree(left)
+    staging = folder.parent / f".{folder.name}.part-{os.getpid()}"
+    staging.mkdir()
+    try:
+        yield staging
+        staging.rename(folder)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@dataclass(frozen=True)
+class Run:
+    """A complete run folder."""
+
+    folder: Path
+
+    @classmethod
+    def load(cls, folder: Path) -> "Run":
+        """Open a run folder. Raises `RunError` when it is none, or of a later layout than this code knows."""
+        run = cls(folder)
+        for name in ("run.json", "frames.parquet"):
+            if not (folder / name).exists():
+                raise RunError(f"{paths.shown(folder)} is no run folder: {name} is missing")
+        if (version := run.info.get("schema")) != SCHEMA_VERSION:
+            raise RunError(f"{paths.shown(folder)}/run.json: schema {version} is not {SCHEMA_VERSION}")
+        return run
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """run.json."""
+        try:
+            return dict(json.loads((self.folder / "run.json").read_text()))
+        except ValueError as error:
+            raise RunError(f"{paths.shown(self.folder)}/run.json is damaged: {error}") from None
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """The parameters that were measured."""
+        return Experiment.parse(self.info["experiment"])
+
+    @cached_property
+    def frames(self) -> pd.DataFrame:
+        """One row per scheduled frame, nullable columns; see the README's table of the run folder."""
+        return pd.read_parquet(self.folder / "frames.parquet", dtype_backend="numpy_nullable")
+
+    @cached_property
+    def resources(self) -> pd.DataFrame:
+        """CPU and memory of each component over time."""
+        return pd.read_parquet(self.folder / "resources.parquet")
+
+    @property
+    def valid(self) -> bool:
+        """Whether nothing speaks against the run."""
+        return not self.info["invalid_reasons"]
+
+    @property
+    def point(self) -> str:
+        """Name of the point."""
+        return str(self.info["point"])
+
+
+def find_runs(root: Path) -> list[Run]:
+    """All complete runs below `root` (a run, a point, a sweep or a folder of sweeps), by point and repetition.
+
+    Raises `RunError` when there is none.
+    """
+    folders = sorted(path.parent for path in root.rglob("run.json") if ".part-" not in str(path))
+    if not folders:
+        raise RunError(f"{paths.shown(root)}: no complete run in it; record one with  latencylab sweep  or  make run")
+    runs = [Run.load(folder) for folder in folders]
+    return sorted(runs, key=lambda run: (run.info["sweep"], run.info["point_order"], run.info["repetition"]))
