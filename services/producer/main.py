@@ -4,6 +4,7 @@ import contextlib
 import gc
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -95,8 +96,10 @@ def run(settings: ProducerSettings, schedule: Schedule, stop: SignalStop) -> dic
     config = producer_config(settings)
     client: KafkaProducer | None = None
     start_at_ns: int | None = None
+    policy = "default"
     try:
         pools = dict(zip(devices, make_pools(settings, schedule, devices), strict=True))
+        policy = take_priority() if settings.priority == "real-time" else "default"
         client = connect(config, settings)
         at_start_line.set()
         log.info("%d cameras ready; probes on port %d", len(devices), status.port)
@@ -121,6 +124,7 @@ def run(settings: ProducerSettings, schedule: Schedule, stop: SignalStop) -> dic
         "ended_ns": clock.now_ns(),
         "drift_ns": clock.drift_ns(),
         "client": {"library": f"kafka-python {kafka.__version__}", "buffer_bytes": settings.buffer_bytes, **config},
+        "scheduling": policy,
         "interrupted": stop.requested,
     }
     close(client, patient=not ledger.outstanding)
@@ -141,6 +145,19 @@ def connect(config: dict[str, Any], settings: ProducerSettings) -> KafkaProducer
             client.config["max_block_ms"] = 0  # from here on a send that would have to wait fails at once
             return client
     raise TimeoutError(f"no topic {settings.kafka_topic}; `python -m services.contract.broker renew-topics` makes it")
+
+
+def take_priority() -> str:
+    """Put this thread, and those it starts, before all ordinary processes; return the scheduling policy that it got.
+
+    A camera does not compete with the servers for their processor, so neither should a simulated one. Only Linux has
+    this, and only for root or with CAP_SYS_NICE (sched(7)); elsewhere the policy stays as it is.
+    """
+    if not hasattr(os, "sched_setscheduler"):
+        return "default"
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
+    return {os.SCHED_RR: "SCHED_RR", os.SCHED_OTHER: "SCHED_OTHER"}.get(os.sched_getscheduler(0), "other")
 
 
 def send_all(loop: OpenLoop, ledger: Ledger, pools: dict[int, Pool]) -> None:
