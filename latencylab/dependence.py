@@ -1,10 +1,17 @@
 """How much a correlated series knows about its own mean: neighbouring frames wait in the same queue."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import fft, stats
+
+
+@functools.cache
+def t_quantile(confidence: float, degrees_of_freedom: float) -> float:
+    """The two-sided critical value of Student's t."""
+    return float(stats.t.ppf(0.5 + confidence / 2, degrees_of_freedom))
 
 
 @dataclass(frozen=True)
@@ -16,7 +23,7 @@ class LongRunVariance:
 
     def t_quantile(self, confidence: float) -> float:
         """The two-sided critical value of Student's t at `confidence`."""
-        return float(stats.t.ppf(0.5 + confidence / 2, self.degrees_of_freedom))
+        return t_quantile(confidence, self.degrees_of_freedom)
 
 
 def long_run_variance(series: ArrayLike, terms: int | None = None) -> LongRunVariance:

@@ -69,6 +69,7 @@ def minimum_samples(q: float, confidence: float = 0.95) -> int:
     return n if miss(n) <= 0 else n + 1
 
 
+@functools.cache
 def interval_ranks(n: int, q: float, confidence: float = 0.95) -> tuple[int, int] | None:
     """Ranks ``(j, k)``, from 1, of the order statistics that enclose quantile `q` of `n` independent samples with
     at least `confidence`; None if n < `minimum_samples`.
@@ -134,10 +135,12 @@ def _percentile(values: np.ndarray, ordered: np.ndarray, q: float, confidence: f
     if ranks is None:
         reason = f"the interval of {label(q)} needs {needed} independent frames; these {n} are worth {effective}"
         return Percentile(q, value, None, None, n, effective, reason)
-    # Each of the `effective` order statistics stands for n / effective neighbours: take the outermost of them.
+    # Rank r of the effective samples lies at the same height as rank r (n + 1) / (effective + 1) of all of them; only
+    # the outermost stand for themselves, being the extremes of as many clusters as there are effective samples.
     j, k = ranks
-    low = ordered[(j - 1) * n // effective].item()
-    high = ordered[n - 1 - (effective - k) * n // effective].item()
+    scale = (n + 1) / (effective + 1)
+    low = ordered[0 if j == 1 else int(j * scale) - 1].item()
+    high = ordered[n - 1 if k == effective else math.ceil(k * scale) - 1].item()
     return Percentile(q, value, low, high, n, effective)
 
 

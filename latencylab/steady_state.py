@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
-from latencylab.dependence import long_run_variance
+from latencylab.dependence import long_run_variance, t_quantile
 
 _BATCH = 5
 
@@ -95,7 +94,7 @@ def stationary_halves(series: ArrayLike, confidence: float = 0.95, margin: float
         width = 0.0
     else:
         parts = sum(error**2 / v.degrees_of_freedom for error, v in zip(errors, variances, strict=True))
-        width = float(stats.t.ppf(0.5 + confidence / 2, spread**2 / parts)) * spread**0.5
+        width = t_quantile(confidence, spread**2 / parts) * spread**0.5
     low, high = difference - width, difference + width
     moved = (low > 0 or high < 0) and abs(difference) > margin * abs(first)
     reason = f"the mean moved by {difference / first:+.0%} from the first half to the second" if moved else None

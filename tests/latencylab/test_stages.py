@@ -37,7 +37,7 @@ def random_frames(n: int = 2000, seed: int = 3) -> pd.DataFrame:
 durations = st.lists(st.integers(-(10**9), 10**12), min_size=11, max_size=11)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(rows=st.lists(durations, min_size=1, max_size=20), lost=st.integers(0, 30))
 def test_stages_sum_exactly_whatever_the_stamps(rows: list[list[int]], lost: int) -> None:
     values = np.array(rows, dtype="int64")
