@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, Final
 
@@ -34,22 +34,34 @@ log = logging.getLogger("producer")
 _SWITCH_INTERVAL_S: Final = 0.0005  # how long the Kafka client's thread may keep a due frame from the interpreter
 
 
-class StoppedEarlyError(Exception):
-    """A signal came before the start."""
+class StoppedEarlyError(BaseException):
+    """A signal came before the start; no library's ``except Exception`` may swallow it."""
 
 
 class SignalStop(Stop):
-    """A stop that SIGTERM and SIGINT request; with `raises` they also break off whatever runs."""
+    """A stop that SIGTERM and SIGINT request; while `raising`, they also break off whatever runs."""
 
     def __init__(self) -> None:
-        self.raises = True
+        self._raises = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
-        if self.raises:
+        if self._raises:
+            self._raises = False  # a second signal must not break off the report
             raise StoppedEarlyError
+
+    @contextlib.contextmanager
+    def raising(self) -> Iterator[None]:
+        """Within, a stop raises `StoppedEarlyError`; at once if it came before."""
+        self._raises = True
+        try:
+            if self.requested:
+                raise StoppedEarlyError
+            yield
+        finally:
+            self._raises = False
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -84,54 +96,6 @@ def make_schedule(settings: ProducerSettings) -> Schedule:
     return Schedule(settings.arrivals, settings.rate_hz, settings.duration_s, settings.seed, trace)
 
 
-def run(settings: ProducerSettings, schedule: Schedule, stop: SignalStop) -> dict[str, Any]:
-    """Send this process's share of the run and return the report.
-
-    Raises `KafkaError`, `TimeoutError` (no topic or no start time) or `ImageSourceError`.
-    """
-    devices = [device_index(settings.producer_index, settings.cameras, camera) for camera in range(settings.cameras)]
-    clock = Clock()
-    at_start_line = threading.Event()
-    status = StatusServer(settings, ready=at_start_line.is_set)
-    config = producer_config(settings)
-    client: KafkaProducer | None = None
-    start_at_ns: int | None = None
-    policy = "default"
-    try:
-        pools = dict(zip(devices, make_pools(settings, schedule, devices), strict=True))
-        policy = take_priority() if settings.priority == "real-time" else "default"
-        client = connect(config, settings)
-        at_start_line.set()
-        log.info("%d cameras ready; probes on port %d", len(devices), status.port)
-        start_at_ns = settings.start_at_ns
-        if start_at_ns is None:
-            start_at_ns = wait_for_start(settings, settings.run_id, settings.start_timeout_s)
-        stop.raises = False
-    except StoppedEarlyError:
-        log.warning("stopped before the start")
-    ledger = Ledger(frames_of_devices(schedule, devices, start_at_ns or 0), clock)
-    started_ns = clock.now_ns()
-    if client is not None and start_at_ns is not None:
-        log.info("%d frames from %+.3f s on", len(ledger.frames.seq), (start_at_ns - started_ns) / 1e9)
-        send_all(OpenLoop(settings, client, clock, stop), ledger, pools)
-    report = {
-        "run_id": settings.run_id,
-        "producer_index": settings.producer_index,
-        "devices": [device_id(index) for index in devices],
-        **ledger.report(stop.requested),
-        "start_at_ns": start_at_ns,
-        "started_ns": started_ns,
-        "ended_ns": clock.now_ns(),
-        "drift_ns": clock.drift_ns(),
-        "client": {"library": f"kafka-python {kafka.__version__}", "buffer_bytes": settings.buffer_bytes, **config},
-        "scheduling": policy,
-        "interrupted": stop.requested,
-    }
-    close(client, patient=not ledger.outstanding)
-    status.close()
-    return report
-
-
 def connect(config: dict[str, Any], settings: ProducerSettings) -> KafkaProducer:
     """A Kafka client that knows the topic's partitions, so that no send has to wait for them.
 
@@ -145,6 +109,59 @@ def connect(config: dict[str, Any], settings: ProducerSettings) -> KafkaProducer
             client.config["max_block_ms"] = 0  # from here on a send that would have to wait fails at once
             return client
     raise TimeoutError(f"no topic {settings.kafka_topic}; `python -m services.contract.broker renew-topics` makes it")
+
+
+def run(
+    settings: ProducerSettings,
+    schedule: Schedule,
+    stop: SignalStop,
+    connect: Callable[[dict[str, Any], ProducerSettings], Any] = connect,
+) -> dict[str, Any]:
+    """Send this process's share of the run over the client that `connect` makes, and return the report.
+
+    Raises `KafkaError`, `TimeoutError` (no topic or no start time) or `ImageSourceError`.
+    """
+    devices = [device_index(settings.producer_index, settings.cameras, camera) for camera in range(settings.cameras)]
+    clock = Clock()
+    at_start_line = threading.Event()
+    config = producer_config(settings)
+    client: KafkaProducer | None = None
+    start_at_ns: int | None = None
+    scheduling = "default"
+    with contextlib.closing(StatusServer(settings, ready=at_start_line.is_set)) as status:
+        try:
+            with stop.raising():
+                pools = dict(zip(devices, make_pools(settings, schedule, devices), strict=True))
+                if settings.priority == "real-time":
+                    scheduling = take_priority()
+                client = connect(config, settings)
+                at_start_line.set()
+                log.info("%d cameras ready; probes on port %d", len(devices), status.port)
+                start_at_ns = settings.start_at_ns
+                if start_at_ns is None:
+                    start_at_ns = wait_for_start(settings, settings.run_id, settings.start_timeout_s)
+        except StoppedEarlyError:
+            log.warning("stopped before the start")
+        ledger = Ledger(frames_of_devices(schedule, devices, start_at_ns or 0), clock)
+        started_ns = clock.now_ns()
+        if client is not None and start_at_ns is not None:
+            log.info("%d frames from %+.3f s on", len(ledger.frames.seq), (start_at_ns - started_ns) / 1e9)
+            send_all(OpenLoop(settings, client, clock, stop), ledger, pools)
+        report = {
+            "run_id": settings.run_id,
+            "producer_index": settings.producer_index,
+            "devices": [device_id(index) for index in devices],
+            **ledger.report(stop.requested),
+            "start_at_ns": start_at_ns,
+            "started_ns": started_ns,
+            "ended_ns": clock.now_ns(),
+            "drift_ns": clock.drift_ns(),
+            "client": {"library": f"kafka-python {kafka.__version__}", "buffer_bytes": settings.buffer_bytes, **config},
+            "scheduling": scheduling,
+            "interrupted": stop.requested,
+        }
+        close(client, patient=not ledger.outstanding)
+    return report
 
 
 def take_priority() -> str:
