@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +30,7 @@ class Request:
     name: RunName
     experiment: Experiment
     point_order: int = 0
+    root: Path = field(default_factory=paths.runs)
 
     @property
     def seed(self) -> int:
@@ -51,13 +52,13 @@ def exclusive() -> Iterator[None]:
         yield
 
 
-def measure(request: Request, backend: Backend, root: Path, progress: Progress) -> Run:
-    """Execute one repetition on `backend` (which is up) and return its folder below `root`.
+def measure(request: Request, backend: Backend, progress: Progress) -> Run:
+    """Execute one repetition on `backend` (which is up) and return its folder.
 
     Interrupting it (Ctrl-C, the stop button) stops the run's consumers and producers and leaves no folder.
     Raises `BackendError` when the pipeline fails, `RunError` when the folder is there already.
     """
-    folder = request.name.folder(root)
+    folder = request.name.folder(request.root)
     plan = RunPlan(request.name.run_id, request.experiment, request.seed)
     with exclusive(), staged(folder) as staging:
         try:

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -135,8 +135,15 @@ def find_runs(root: Path) -> list[Run]:
 
     Raises `RunError` when there is none.
     """
-    folders = sorted(path.parent for path in root.rglob("run.json") if ".part-" not in str(path))
+    found = (path.parent for path in root.rglob("run.json"))
+    # Folders whose name begins with a dot hold runs that are not complete.
+    folders = sorted(path for path in found if not any(p.startswith(".") for p in path.relative_to(root).parts))
     if not folders:
         raise RunError(f"{paths.shown(root)}: no complete run in it; record one with  latencylab sweep  or  make run")
     runs = [Run.load(folder) for folder in folders]
     return sorted(runs, key=lambda run: (run.info["sweep"], run.info["point_order"], run.info["repetition"]))
+
+
+def all_frames(runs: Iterable[Run]) -> pd.DataFrame:
+    """The frames of several runs, one below the other."""
+    return pd.concat([run.frames for run in runs], ignore_index=True)

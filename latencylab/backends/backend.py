@@ -121,7 +121,10 @@ class Backend(Protocol):
         """Stop the consumers and producers of a run that will not be finished; never raises."""
 
     def down(self) -> None:
-        """Stop and remove everything this backend started."""
+        """Stop and remove everything this backend started, unless it is to be kept."""
+
+    def end_leftovers(self, everything: bool) -> list[str]:
+        """End what an earlier process left running (`everything`: also what no state file knows of)."""
 
 
 @contextmanager
@@ -135,14 +138,17 @@ def open_backend(experiment: Experiment, progress: Progress) -> Iterator[Backend
         backend.down()
 
 
-def make_backend(name: str) -> Backend:
-    """The backend of that name, not yet up. Raises `ValueError` for an unknown name."""
+def make_backend(name: str, *, keep: bool = False) -> Backend:
+    """The backend of that name, not yet up; with `keep`, what it brings up outlives this process.
+
+    Raises `ValueError` for an unknown name.
+    """
     if name == "local":
         from latencylab.backends.local import LocalBackend
 
-        return LocalBackend()
+        return LocalBackend(keep=keep)
     if name == "kubernetes":
         from latencylab.backends.kubernetes import KubernetesBackend
 
-        return KubernetesBackend()
+        return KubernetesBackend(keep=keep)
     raise ValueError(f"backend: {name!r} is not one of local, kubernetes")

@@ -14,7 +14,7 @@ import requests
 from latencylab import paths
 from latencylab.backends.backend import BackendError, Progress, RunPlan, topic_environment
 from latencylab.backends.guard import Guard
-from latencylab.backends.local_stack import LocalStack
+from latencylab.backends.local_stack import LocalStack, end_stack
 from latencylab.backends.processes import Service, answers, free_port, stop_all
 from latencylab.backends.resources import ProcessSampler, write_resources
 from latencylab.documents import write_documents
@@ -225,3 +225,6 @@ class LocalBackend:
         if self._producers or self._consumers:
             self.abandon()
         self._stack.down()
+
+    def end_leftovers(self, everything: bool) -> list[str]:
+        return [f"stopped {component}" for component in end_stack()]

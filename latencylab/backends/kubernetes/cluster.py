@@ -1,0 +1,199 @@
+"""The connection to a cluster: which context, applying objects, commands in pods, and deleting a namespace for good."""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import yaml
+from kubernetes import client, config, stream
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config.config_exception import ConfigException
+from kubernetes.dynamic import DynamicClient
+from urllib3.exceptions import HTTPError
+from websocket import WebSocketException
+
+from latencylab.backends.backend import BackendError, Progress
+from latencylab.backends.kubernetes.manifests import MANAGED, Object
+from latencylab.backends.kubernetes.settings import ClusterSettings
+
+SELECTOR: Final = ",".join(f"{key}={value}" for key, value in MANAGED.items())
+_FIELD_MANAGER: Final = "latencylab"
+
+
+class ExecError(RuntimeError):
+    """A command in a pod failed or its stream broke; the text has what it printed."""
+
+
+def configuration(context: str) -> client.Configuration:
+    """The client configuration of `context`, or of the only one there is, or of the pod that this runs in.
+
+    Raises `BackendError` when no cluster is configured, or when several contexts are and none was named.
+    """
+    found = client.Configuration()
+    if "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ:
+        config.load_incluster_config(client_configuration=found)
+        return found
+    try:
+        contexts = [entry["name"] for entry in config.list_kube_config_contexts()[0]]
+        if context and context not in contexts:
+            raise BackendError(f"LATENCYLAB_CONTEXT: no context {context!r}; there are: {', '.join(contexts)}")
+        if not context and len(contexts) > 1:
+            raise BackendError(f"set LATENCYLAB_CONTEXT to one of the {len(contexts)} contexts: {', '.join(contexts)}")
+        config.load_kube_config(context=context or contexts[0], client_configuration=found)
+    except (ConfigException, IndexError) as error:
+        raise BackendError(f"no Kubernetes cluster is configured (KUBECONFIG, ~/.kube/config): {error}") from None
+    found.retries = 3
+    return found
+
+
+class Cluster:
+    """One namespace of one cluster."""
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        self.namespace = settings.namespace
+        self._configuration = configuration(settings.context)
+        api = client.ApiClient(self._configuration)
+        self.core = client.CoreV1Api(api)
+        self.apps = client.AppsV1Api(api)
+        self.batch = client.BatchV1Api(api)
+        try:
+            self._dynamic = DynamicClient(api)
+        except (HTTPError, ApiException) as error:
+            raise BackendError(f"the cluster at {self._configuration.host} does not answer: {error}") from None
+
+    def apply(self, item: Object) -> None:
+        """Create or change an object so that it is as given. Raises `BackendError` with the API's reason."""
+        resource = self._dynamic.resources.get(api_version=item["apiVersion"], kind=item["kind"])
+        name = item["metadata"]["name"]
+        try:
+            resource.server_side_apply(
+                body=item,
+                name=name,
+                namespace=item["metadata"].get("namespace"),
+                field_manager=_FIELD_MANAGER,
+                force_conflicts=True,
+            )
+        except ApiException as error:
+            raise BackendError(f"{item['kind']} {name} was refused: {reason(error)}") from None
+
+    def read_namespace(self) -> Any | None:
+        """The namespace, or None. Raises `BackendError` when somebody else made it."""
+        try:
+            found = self.core.read_namespace(self.namespace)
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise BackendError(f"namespace {self.namespace} can't be read: {reason(error)}") from None
+        if any((found.metadata.labels or {}).get(key) != value for key, value in MANAGED.items()):
+            raise BackendError(
+                f"namespace {self.namespace} is there and was not made by latencylab, which deletes its namespace in "
+                "the end: set LATENCYLAB_NAMESPACE to another name, or delete it yourself"
+            )
+        return found
+
+    def run(self, pod: str, container: str, command: list[str], timeout_s: float = 60.0) -> str:
+        """Standard output of a command in a container. Raises `ExecError`."""
+        channel = self.open(pod, container, command)
+        try:
+            channel.run_forever(timeout=timeout_s)
+            output, errors = channel.read_channel(1), channel.read_channel(2)
+            if channel.is_open():
+                raise ExecError(f"{pod}: {' '.join(command)} did not end within {timeout_s:g} s")
+            status = yaml.safe_load(channel.read_channel(3) or "{}")
+        except (WebSocketException, OSError) as error:
+            raise ExecError(f"{pod}: the stream broke: {error}") from None
+        finally:
+            channel.close()
+        if status.get("status") != "Success":
+            raise ExecError(f"{pod}: {' '.join(command)}: {errors.strip() or status.get('message', 'stream cut')}")
+        return str(output)
+
+    def open(self, pod: str, container: str, command: list[str], stdin: bool = False) -> Any:
+        """A command in a container with its streams open (`kubernetes.stream.ws_client.WSClient`). Raises `ExecError`."""
+        api = client.CoreV1Api(client.ApiClient(self._configuration))  # stream() changes the client it is given
+        try:
+            return stream.stream(
+                api.connect_get_namespaced_pod_exec,
+                pod,
+                self.namespace,
+                container=container,
+                command=command,
+                stdin=stdin,
+                stdout=True,
+                stderr=True,
+                tty=False,
+                _preload_content=False,
+            )
+        except (ApiException, WebSocketException, OSError) as error:
+            raise ExecError(f"{pod}: {' '.join(command)} could not be started: {error}") from None
+
+    def log(self, pod: str, container: str, previous: bool = False, lines: int | None = None) -> str:
+        """What a container printed, or a sentence on why that can't be had."""
+        try:
+            answer = self.core.read_namespaced_pod_log(
+                pod, self.namespace, container=container, previous=previous, tail_lines=lines, _preload_content=False
+            )
+        except ApiException as error:
+            return f"(no log of {pod}/{container}: {reason(error)})\n"
+        return bytes(answer.data).decode("utf-8", "replace")
+
+    def warnings(self) -> list[str]:
+        """The namespace's Warning events, oldest first."""
+        events = self.core.list_namespaced_event(self.namespace, field_selector="type=Warning").items
+        return [f"{e.involved_object.kind} {e.involved_object.name}: {e.reason}: {e.message}" for e in events]
+
+    def delete_namespace(self, timeout_s: float, progress: Progress) -> None:
+        """Delete the namespace and our cluster-wide objects, and prove that nothing is left.
+
+        Raises `BackendError` naming what is still there after `timeout_s`.
+        """
+        deadline = time.monotonic() + timeout_s
+        with _missing_is_fine():
+            self.core.delete_namespace(self.namespace, propagation_policy="Background")
+        while True:
+            with _missing_is_fine():  # a collector holds its pod for minutes otherwise
+                self.core.delete_collection_namespaced_pod(self.namespace, grace_period_seconds=1)
+            left = self._left()
+            if not left:
+                break
+            if time.monotonic() > deadline:
+                raise BackendError(f"still there {timeout_s:g} s after the namespace was deleted: {', '.join(left)}")
+            progress(f"deleting: {', '.join(left)[:100]}")
+            time.sleep(0.5)
+        for volume in self.core.list_persistent_volume(label_selector=SELECTOR).items:
+            if volume.spec.claim_ref is None or volume.spec.claim_ref.namespace == self.namespace:
+                with _missing_is_fine():
+                    self.core.delete_persistent_volume(volume.metadata.name)
+        while left := [v.metadata.name for v in self.core.list_persistent_volume(label_selector=SELECTOR).items]:
+            if time.monotonic() > deadline:
+                raise BackendError(f"persistent volumes are still there: {', '.join(left)}")
+            time.sleep(0.2)
+
+    def _left(self) -> list[str]:
+        pods = [f"pod {pod.metadata.name}" for pod in self.core.list_namespaced_pod(self.namespace).items]
+        try:
+            self.core.read_namespace(self.namespace)
+        except ApiException as error:
+            if error.status == 404:
+                return pods
+            raise
+        return [*pods, f"namespace {self.namespace}"]
+
+
+def reason(error: ApiException) -> str:
+    """The API's own message, in one line."""
+    with contextlib.suppress(ValueError, TypeError, AttributeError):
+        return str(json.loads(error.body)["message"])
+    return f"{error.status} {error.reason}"
+
+
+@contextlib.contextmanager
+def _missing_is_fine() -> Iterator[None]:
+    try:
+        yield
+    except ApiException as error:
+        if error.status != 404:
+            raise

@@ -1,0 +1,119 @@
+"""The command ``latencylab``: converts options and calls one function each."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from latencylab import __version__, paths
+from latencylab.backends.backend import BackendError, make_backend
+from latencylab.experiment import Experiment, ExperimentError
+from latencylab.runs import RunError, find_runs
+from latencylab.sweep import Sweep, SweepError
+
+
+class _Friendly(click.Group):
+    """Errors that a user can mend are one message, not a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (BackendError, ExperimentError, RunError, SweepError) as error:
+            raise click.ClickException(str(error)) from None
+
+
+@click.group(cls=_Friendly, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """A reproducible latency laboratory for an IoT image-analytics pipeline."""
+
+
+@main.command()
+@click.option("--only", type=click.Choice(["kafka", "mongodb", "all"]), default="all", help="Look at one part only.")
+def doctor(only: str) -> None:
+    """Say what is missing on this machine and how to install it."""
+    from latencylab.prerequisites import findings
+
+    found = findings(only)
+    quiet = only != "all"
+    for item in found:
+        if not (quiet and item.met):
+            mark = "ok  " if item.met else "MISSING" if item.required else "absent "
+            click.echo(f"{mark:8}{item.name:9}{item.found}" + ("" if item.met else f"\n        -> {item.remedy}"))
+    if any(item.required and not item.met for item in found):
+        sys.exit(1)
+
+
+@main.command()
+@click.option("--backend", default="local", show_default=True, help="local or kubernetes.")
+@click.option("-p", "--parameter", "parameters", multiple=True, help="NAME=VALUE of the experiment; repeatable.")
+def up(backend: str, parameters: tuple[str, ...]) -> None:
+    """Start broker, database and inference server and leave them running for many runs."""
+    experiment = Experiment.parse(_values(parameters) | {"backend": backend})
+    make_backend(backend, keep=True).up(experiment, click.echo)
+    click.echo("up; end it with  latencylab down")
+
+
+@main.command()
+@click.option("--backend", default="local", show_default=True, help="local or kubernetes.")
+@click.option("--all", "everything", is_flag=True, help="Also what a killed process left behind, found by its label.")
+def down(backend: str, everything: bool) -> None:
+    """Stop what `latencylab up` or a killed sweep left running."""
+    for what in make_backend(backend).end_leftovers(everything) or ["nothing was running"]:
+        click.echo(what)
+
+
+@main.command()
+@click.option("-p", "--parameter", "parameters", multiple=True, help="NAME=VALUE of the experiment; repeatable.")
+@click.option("--name", default="single", show_default=True, help="Sweep folder that the run goes to.")
+def run(parameters: tuple[str, ...], name: str) -> None:
+    """Measure one point once."""
+    design = {"name": name, "base": _values(parameters)}
+    _run_sweep(Sweep.parse(design, "-p"), new=True)
+
+
+@main.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--new", is_flag=True, help="Begin a sweep of its own when one of this name is there already.")
+def sweep(file: Path, new: bool) -> None:
+    """Carry out a sweep file; again: what is missing of it."""
+    _run_sweep(Sweep.load(file), new=new)
+
+
+def _run_sweep(design: Sweep, *, new: bool) -> None:
+    from latencylab.execution import run_sweep
+    from latencylab.report import print_sweep
+
+    runs, points = len(design.requests()), len(design.experiments())
+    click.echo(
+        f"{runs} runs of {points} points, about {design.estimated_s() / 60:.1f} min and the start of the pipeline"
+    )
+    outcome = run_sweep(design, paths.runs(), new=new, echo=click.echo)
+    print_sweep(outcome, click.echo)
+    if outcome.failed:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Default: FOLDER/figures.")
+def figures(folder: Path, output: Path | None) -> None:
+    """Draw the figures of the runs below FOLDER."""
+    from latencylab.figures import render
+
+    for path in render(find_runs(folder.resolve()), (output or folder / "figures").resolve()):
+        click.echo(paths.shown(path))
+
+
+def _values(parameters: tuple[str, ...]) -> dict[str, Any]:
+    values = {}
+    for text in parameters:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise ExperimentError(f"-p {text}: write it as NAME=VALUE")
+        parsed = yaml.safe_load(value)
+        is_text = Experiment.model_fields.get(name) and isinstance(Experiment.model_fields[name].default, str)
+        values[name] = value if is_text else parsed
+    return values

@@ -1,0 +1,102 @@
+"""What the notebooks call: one function per cell, so that a cell holds no logic of its own."""
+
+import json
+from typing import Any
+
+from IPython.display import Image, Markdown, display
+from tqdm.auto import tqdm
+
+from latencylab import figures, measurement, paths, stages, style, tables
+from latencylab.backends.backend import make_backend, open_backend
+from latencylab.experiment import Experiment
+from latencylab.measurement import Request
+from latencylab.runs import Run, RunName, all_frames, find_runs
+
+
+def experiment(**parameters: Any) -> Experiment:
+    """The experiment with these parameters. Raises `ExperimentError` naming what is wrong."""
+    return Experiment.parse(parameters)
+
+
+def request(namespace: dict[str, Any]) -> Request:
+    """The run that the parameters in a notebook's `namespace` ask for. Raises `ExperimentError` or `RunError`."""
+    parameters = {name: namespace[name] for name in Experiment.model_fields if name in namespace}
+    name = RunName(namespace["sweep"], namespace["point"], namespace["repetition"])
+    root = paths.resolve(namespace["root"]) if namespace["root"] else paths.runs()
+    return Request(name, Experiment.parse(parameters), namespace["point_order"], root)
+
+
+def deploy(wanted: Experiment) -> dict[str, Any]:
+    """Bring the pipeline up and leave it up; what is running. An interruption takes it down again."""
+    backend = make_backend(wanted.backend, keep=True)
+    with tqdm(total=None, bar_format="{desc} ({elapsed})") as bar:
+        try:
+            backend.up(wanted, bar.set_description_str)
+        except BaseException:
+            backend.end_leftovers(False)
+            raise
+        return backend.describe()
+
+
+def describe(running: dict[str, Any]) -> None:
+    """Show what is running as a short list."""
+    server, database, broker = running["server"], running["database"], running["broker"]
+    lines = [
+        f"- broker: {broker['name']} {broker['version']}",
+        f"- database: {database['name']} {database['version']}",
+        f"- server: {server['model']}, weights {server['weights']}, engine {server['engine']['form']}",
+        *(f"- host {host['name']}: {host['cpu']}, {host['cores']} cores" for host in running["hosts"]),
+        *(f"- **caveat**: {caveat}" for caveat in running["caveats"]),
+    ]
+    display(Markdown("\n".join(lines)))
+
+
+def measure(wanted: Request) -> Run:
+    """Execute the run, on the stack that is up or on one of its own, and draw its figures into its folder."""
+    with tqdm(total=None, bar_format="{desc} ({elapsed})") as bar:
+        with open_backend(wanted.experiment, bar.set_description_str) as backend:
+            run = measurement.measure(wanted, backend, bar.set_description_str)
+        bar.set_description_str("drawing")
+        for name in ("cdf", "over_time"):
+            style.save(figures.FIGURES[name]([run]).figure, run.folder / "figures" / name)
+    return run
+
+
+def verdict(run: Run) -> None:
+    """Print the counts, the percentiles, and whether the run is valid."""
+    print(json.dumps(run.info["counts"]))
+    print(table([run]))
+    print("valid" if run.valid else "INVALID: " + "; ".join(run.info["invalid_reasons"]))
+    print(notes([run]))
+
+
+def runs(folder: str) -> list[Run]:
+    """All complete runs below `folder` (from the project root). Raises `RunError` when there is none."""
+    return find_runs(paths.resolve(folder))
+
+
+def table(listed: list[Run]) -> str:
+    """The table of points as text."""
+    return tables.point_table(listed).to_string(index=False)
+
+
+def notes(listed: list[Run]) -> str:
+    """What must be read with the table."""
+    return "\n".join(tables.notes(listed))
+
+
+def budget(listed: list[Run]) -> str:
+    """Per point: the mean of each stage and its share in frames around p50 and p90; each column sums to its total."""
+    parts = []
+    for point, group in tables.by_point(listed).items():
+        frames = all_frames(group)
+        wanted = stages.budget(frames)[["mean_ns", "at_p50_ns", "at_p90_ns"]] / 1e6
+        parts.append(f"{point}\n{wanted.rename(columns=lambda c: c.replace('_ns', ' ms')).round(1).to_string()}")
+    return "\n\n".join(parts)
+
+
+def show(subject: Run | list[Run], name: str) -> None:
+    """Draw one figure of `latencylab.figures.FIGURES`, with its text alternative."""
+    listed = [subject] if isinstance(subject, Run) else subject
+    drawn = figures.FIGURES[name](listed)
+    display(Image(style.png(drawn.figure), alt=drawn.alt))
