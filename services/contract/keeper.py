@@ -1,8 +1,9 @@
 """Keeps a pod alive beside or without a worker, and hands over the files that the worker left.
 
-``python -m services.contract.keeper ACTION``: ``idle`` waits for SIGTERM. ``hold FOLDER`` waits for SIGTERM and then
-until someone has called ``release FOLDER``, so that a consumer's latency CSV outlives the consumer until it is
-fetched. ``list FOLDER`` and ``send FOLDER NAME`` are how it is fetched through an exec stream.
+``python -m services.contract.keeper ACTION``: ``idle`` waits for SIGTERM. ``hold FOLDER`` waits for SIGTERM, which a
+sidecar gets once the worker has ended, and then until someone has called ``release FOLDER``: so a consumer's latency
+CSV outlives the consumer until it is fetched. ``list FOLDER`` waits for that end; ``send FOLDER NAME`` hands over a
+file.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import zlib
 from pathlib import Path
 from typing import Any, Final
 
+_ENDED: Final = ".worker-ended"
 _RELEASED: Final = ".released"
 _LINE_BYTES: Final = 48 * 1024
 
@@ -33,8 +35,18 @@ def wait_for_stop() -> None:
 def hold(folder: Path) -> None:
     """Return after SIGTERM once `folder` has been released; the pod's grace period bounds the wait."""
     wait_for_stop()
+    (folder / _ENDED).touch()
     while not (folder / _RELEASED).exists():
         time.sleep(0.2)
+
+
+def wait_for_end(folder: Path, timeout_s: float) -> None:
+    """Return once the worker beside ``hold`` has ended. Raises `TimeoutError`."""
+    deadline = time.monotonic() + timeout_s
+    while not (folder / _ENDED).exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the worker that writes {folder} has not ended within {timeout_s:g} s")
+        time.sleep(0.1)
 
 
 def release(folder: Path) -> None:
@@ -74,11 +86,12 @@ def main() -> None:
     for action, text in (
         ("hold", "wait for SIGTERM and the release"),
         ("release", "let hold end"),
-        ("list", "names and checksums of the files, as JSON"),
+        ("list", "wait for the worker's end; names and checksums of the files, as JSON"),
         ("send", "one file"),
     ):
         actions.add_parser(action, help=text).add_argument("folder", type=Path)
     actions.choices["send"].add_argument("name")
+    actions.choices["list"].add_argument("--timeout-s", type=float, default=120.0, help="for the worker's end")
     args = parser.parse_args()
     if args.action == "idle":
         wait_for_stop()
@@ -87,6 +100,7 @@ def main() -> None:
     elif args.action == "release":
         release(args.folder)
     elif args.action == "list":
+        wait_for_end(args.folder, args.timeout_s)
         json.dump(files(args.folder), sys.stdout)
     else:
         send(args.folder, args.name)

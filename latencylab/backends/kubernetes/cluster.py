@@ -56,9 +56,9 @@ class Cluster:
         self.namespace = settings.namespace
         self._configuration = configuration(settings.context)
         api = client.ApiClient(self._configuration)
-        self.core = client.CoreV1Api(api)
-        self.apps = client.AppsV1Api(api)
-        self.batch = client.BatchV1Api(api)
+        self.core: Any = client.CoreV1Api(api)  # what its models say of themselves is mostly "may be None"
+        self.apps: Any = client.AppsV1Api(api)
+        self.batch: Any = client.BatchV1Api(api)
         try:
             self._dynamic = DynamicClient(api)
         except (HTTPError, ApiException) as error:
@@ -112,7 +112,7 @@ class Cluster:
         return str(output)
 
     def open(self, pod: str, container: str, command: list[str], stdin: bool = False) -> Any:
-        """A command in a container with its streams open (`kubernetes.stream.ws_client.WSClient`). Raises `ExecError`."""
+        """A command in a container, its streams open (`kubernetes.stream.ws_client.WSClient`). Raises `ExecError`."""
         api = client.CoreV1Api(client.ApiClient(self._configuration))  # stream() changes the client it is given
         try:
             return stream.stream(
@@ -186,7 +186,7 @@ class Cluster:
 def reason(error: ApiException) -> str:
     """The API's own message, in one line."""
     with contextlib.suppress(ValueError, TypeError, AttributeError):
-        return str(json.loads(error.body)["message"])
+        return str(json.loads(error.body or "")["message"])
     return f"{error.status} {error.reason}"
 
 

@@ -1,5 +1,6 @@
 """CPU, memory and throttling of each pod, read from its own cgroup once a second through one open exec stream."""
 
+import contextlib
 import threading
 from typing import Any, Final
 
@@ -80,12 +81,8 @@ class PodSampler:
         except ExecError:
             return  # it ended before it could be looked at; its absence shows in resources.parquet
         rest = ""
-        try:
+        with contextlib.closing(channel), contextlib.suppress(WebSocketException, OSError):
             while channel.is_open() and not self._stopped.is_set():
                 channel.update(timeout=0.5)
                 *lines, rest = (rest + channel.read_channel(1)).split("\n")
                 self.samples += [names | sample for line in lines if (sample := parse(line))]
-        except (WebSocketException, OSError):
-            pass  # the pod has gone; the watch knows why
-        finally:
-            channel.close()
