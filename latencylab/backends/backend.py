@@ -100,8 +100,9 @@ class Backend(Protocol):
         """Make the topics anew, start consumers and producers; return when the consumers have their partitions and
         the producers wait at the start line. Raises `BackendError`."""
 
-    def release(self, start_at_ns: int) -> None:
-        """Tell the producers when to start, ns since the epoch."""
+    def release(self, lead_s: float) -> int:
+        """Tell the producers to start `lead_s` from now, by the clock of where they run; the start in ns since the
+        epoch."""
 
     def producers_left(self) -> int:
         """Producers that have not ended yet. Raises `BackendError` when one failed."""

@@ -5,6 +5,7 @@ import json
 import platform
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -156,9 +157,11 @@ class LocalBackend:
             output_path=output,
         )
 
-    def release(self, start_at_ns: int) -> None:
+    def release(self, lead_s: float) -> int:
         assert self._plan is not None
+        start_at_ns = time.time_ns() + int(lead_s * 1e9)
         broker.publish_start(self._kafka(), self._plan.run_id, start_at_ns)
+        return start_at_ns
 
     def producers_left(self) -> int:
         for name, service in self._producers.items():
