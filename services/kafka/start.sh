@@ -2,7 +2,7 @@
 # Completes server.properties for this broker, formats its storage once, and becomes the broker.
 #
 #   KAFKA_BROKERS     brokers in the cluster, all of them controllers too (default 1)
-#   KAFKA_SERVICE     name of the headless Service: broker N is HOSTNAME, NAME-N, at NAME-N.KAFKA_SERVICE; empty: this one alone
+#   KAFKA_SERVICE     name of the headless Service: broker N is at NAME-N.KAFKA_SERVICE; empty: this one alone
 #   KAFKA_CLUSTER_ID  22 characters of base64, the same for all brokers
 #   KAFKA_DATA        folder of the log (default /data)
 #   KAFKA_HEAP        Java heap (default 512m)
