@@ -9,27 +9,41 @@ KAFKA := $(BUILD)/kafka/installed
 MONGODB := $(BUILD)/mongodb
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench figures setup images clean
+.PHONY: help run test test-notebooks test-cluster test-machines lint bench figures setup images clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV_STAMP) $(KAFKA) $(MONGODB)  ## install everything below this folder (.venv and .build)
 
 run: setup  ## the default sweep on this machine, from the first frame to the CDF
-	@$(BIN)/latencylab sweep experiments/default.yaml
+	@$(BIN)/latencylab sweep --new experiments/default.yaml
 
-test: setup  ## lint, types and all tests
-	@$(MAKE) --no-print-directory lint
+test: setup lint  ## lint, types, all tests, and the notebooks as they are committed
 	$(BIN)/pytest
+	$(MAKE) --no-print-directory test-notebooks
+
+test-notebooks: setup  ## run every notebook and compare the outputs that must not change
+	@rm -rf $(BUILD)/nbval
+	@trap 'LATENCYLAB_DATA=$(CURDIR)/$(BUILD)/nbval $(BIN)/latencylab down > /dev/null' EXIT; \
+	  LATENCYLAB_DATA=$(CURDIR)/$(BUILD)/nbval $(BIN)/pytest --nbval-lax --nbval-kernel-name python3 notebooks
+
+test-cluster: setup  ## the tests on the cluster that KUBECONFIG names
+	$(BIN)/pytest tests/cluster
+
+test-machines: setup  ## the tests on the machines that LATENCYLAB_MACHINES names
+	$(BIN)/pytest tests/machines
 
 lint: $(VENV_STAMP)  ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/mypy latencylab services benchmarks
 
 bench: setup  ## benchmarks: ratios against baselines of the same run, with spread
 	$(BIN)/python -m benchmarks
+
+images: $(VENV_STAMP)  ## build all images with docker, podman or buildah, whichever is there
+	@scripts/images.sh build
 
 figures: $(VENV_STAMP)  ## rebuild figures/ and the outputs of 03_analyse from data/sample
 	$(BIN)/latencylab figures data/sample --output figures
