@@ -36,13 +36,14 @@ def configuration(context: str) -> client.Configuration:
     if "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ:
         config.load_incluster_config(client_configuration=found)
         return found
+    file = os.environ.get("KUBECONFIG") or "~/.kube/config"  # the client reads the variable only when imported
     try:
-        contexts = [entry["name"] for entry in config.list_kube_config_contexts()[0]]
+        contexts = [entry["name"] for entry in config.list_kube_config_contexts(file)[0]]
         if context and context not in contexts:
             raise BackendError(f"LATENCYLAB_CONTEXT: no context {context!r}; there are: {', '.join(contexts)}")
         if not context and len(contexts) > 1:
             raise BackendError(f"set LATENCYLAB_CONTEXT to one of the {len(contexts)} contexts: {', '.join(contexts)}")
-        config.load_kube_config(context=context or contexts[0], client_configuration=found)
+        config.load_kube_config(file, context or contexts[0], found)
     except (ConfigException, IndexError) as error:
         raise BackendError(f"no Kubernetes cluster is configured (KUBECONFIG, ~/.kube/config): {error}") from None
     found.retries = 3

@@ -25,7 +25,7 @@ while :; do
   sleep 1
 done
 """
-_TO_SECONDS: Final = {"usage_usec": 1e-6, "usage_ns": 1e-9, "throttled_usec": 1e-6, "throttled_time": 1e-9}
+_PER_SECOND: Final = {"usage_usec": 1e6, "usage_ns": 1e9, "throttled_usec": 1e6, "throttled_time": 1e9}
 
 
 def parse(line: str) -> dict[str, Any] | None:
@@ -34,7 +34,7 @@ def parse(line: str) -> dict[str, Any] | None:
     if len(words) < 5 or len(words) % 2 == 0:
         return None
     values = dict(zip(words[1::2], words[2::2], strict=True))
-    seconds = {name: int(values[name]) * scale for name, scale in _TO_SECONDS.items() if name in values}
+    seconds = {name: int(values[name]) / scale for name, scale in _PER_SECOND.items() if name in values}
     used = [seconds[name] for name in ("usage_usec", "usage_ns") if name in seconds]
     throttled = [seconds[name] for name in ("throttled_usec", "throttled_time") if name in seconds]
     memory = values.get("anon", values.get("total_rss"))
