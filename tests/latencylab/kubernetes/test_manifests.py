@@ -78,7 +78,7 @@ def test_files_that_fit_into_no_configmap_are_refused(tmp_path):
 )
 def test_an_unknown_folder_is_named_with_those_there_are(field, words):
     with pytest.raises(BackendError, match=words):
-        manifests.render(ClusterSettings(**{field: "nowhere"}))
+        manifests.render(ClusterSettings.model_validate({field: "nowhere"}))
 
 
 def test_a_broken_overlay_gives_kustomizes_words(tmp_path):
