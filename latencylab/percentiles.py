@@ -1,5 +1,6 @@
 """Exact percentiles of raw latencies, with intervals that assume no distribution."""
 
+import bisect
 import functools
 import math
 from collections.abc import Iterable
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
+from scipy import stats
 
 from latencylab.dependence import long_run_variance
 
@@ -57,16 +58,13 @@ def minimum_samples(q: float, confidence: float = 0.95) -> int:
     """
     _check(q, confidence)
 
-    def miss(n: float) -> float:
+    def miss(n: int) -> float:
         return q**n + (1 - q) ** n - (1 - confidence)
 
-    if miss(1) <= 0:
-        return 1
-    upper = 2.0
-    while miss(upper) > 0:
-        upper *= 2
-    n = math.floor(optimize.brentq(miss, 1, upper))
-    return n if miss(n) <= 0 else n + 1
+    enough = 1
+    while miss(enough) > 0:
+        enough *= 2
+    return bisect.bisect_left(range(enough + 1), True, lo=1, key=lambda n: miss(n) <= 0)
 
 
 @functools.cache
