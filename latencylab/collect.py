@@ -123,7 +123,7 @@ def _load_csv(db: duckdb.DuckDBPyConnection, table: str, pattern: Path, columns:
     if list(pattern.parent.glob(pattern.name)):
         source = f"SELECT * FROM read_csv('{pattern}', header = true, columns = {kinds})"
     else:
-        source = "SELECT " + ", ".join(f"NULL::{kind} {name}" for name, kind in kinds.items()) + " WHERE false"
+        source = "SELECT " + ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in kinds.items()) + " WHERE false"
     db.execute(f"CREATE TABLE {table}_rows AS {source}")
     # A frame handled twice counts from the first time it was done: that is when its effect was there.
     done = "labelled_ns" if table == "inference" else "stored_ns"
