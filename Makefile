@@ -37,7 +37,7 @@ test-machines: setup  ## the tests on the machines that LATENCYLAB_MACHINES name
 lint: $(VENV_STAMP)  ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy latencylab services benchmarks
+	$(BIN)/mypy
 
 bench: setup  ## benchmarks: ratios against baselines of the same run, with spread
 	$(BIN)/python -m benchmarks

@@ -1,6 +1,7 @@
 """The latency CSV that every consumer process leaves: one header line, one row per frame it finished."""
 
 import csv
+import io
 import os
 import time
 from pathlib import Path
@@ -52,12 +53,13 @@ class LatencyCsv:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.rows = 0
-        self._file = path.open("x", newline="", encoding="utf-8")
-        self._writer = csv.DictWriter(self._file, columns, extrasaction="raise")
+        # Rows gather in memory and leave in one write, so that a killed process leaves whole lines only.
+        self._file = path.open("xb", buffering=0)
+        self._gathered = io.StringIO(newline="")
+        self._writer = csv.DictWriter(self._gathered, columns, extrasaction="raise")
         self._writer.writeheader()
-        self._file.flush()
         self._flush_every_s = flush_every_s
-        self._flushed_at_s = time.monotonic()
+        self.flush()
 
     def write(self, row: dict[str, Any]) -> None:
         """Add one row; it reaches the operating system within `flush_every_s` of the next write, or at `flush`."""
@@ -68,13 +70,17 @@ class LatencyCsv:
 
     def flush(self) -> None:
         """Hand all rows to the operating system."""
-        self._file.flush()
+        left = memoryview(self._gathered.getvalue().encode())
+        while left:  # a raw write may take less than it is given, as on a disk that is almost full
+            left = left[self._file.write(left) :]
+        self._gathered.seek(0)
+        self._gathered.truncate()
         self._flushed_at_s = time.monotonic()
 
     def close(self) -> None:
         """Flush, fsync and close; closing twice is fine."""
         if self._file.closed:
             return
-        self._file.flush()
+        self.flush()
         os.fsync(self._file.fileno())
         self._file.close()
