@@ -1,11 +1,13 @@
 """Print the table of all settings as Markdown."""
 
+from pydantic_settings import BaseSettings
+
 from services.contract import settings
 
 
 def rows() -> list[tuple[str, str, str, str]]:
     """(service, variable, default, meaning) of every environment variable, in the order of the classes."""
-    services = {
+    services: dict[str, type[BaseSettings]] = {
         "topics": settings.ReplicationSettings,
         "producer": settings.ProducerSettings,
         "db_consumer": settings.DbConsumerSettings,

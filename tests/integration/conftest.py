@@ -29,11 +29,12 @@ class ActingBackend(LocalBackend):
     action: Callable[[], None] | None = None
     after_s: float = 0.0
 
-    def release(self, start_at_ns: int) -> None:
-        super().release(start_at_ns)
+    def release(self, lead_s: float) -> int:
+        start_at_ns = super().release(lead_s)
         if self.action is not None:
-            threading.Timer(1.0 + self.after_s, self.action).start()
+            threading.Timer(lead_s + self.after_s, self.action).start()
             self.action = None
+        return start_at_ns
 
     def process(self, component: str) -> Any:
         """The running process of a component of the stack or of the run."""

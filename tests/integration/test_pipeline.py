@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,13 @@ from pymongo import MongoClient
 
 from latencylab.runs import Run
 from services.contract.settings import InferenceServerSettings
-from services.inference_server import decode, model
+from services.inference_server import agreement, decode, model
 from services.inference_server.weights import hash_weights
 
 
 def _documents(backend, run: Run) -> list[dict]:
-    with MongoClient(backend._stack.state.mongodb_uri) as client:
+    client: MongoClient[Any] = MongoClient(backend._stack.state.mongodb_uri)
+    with client:
         return list(client["iot"]["frames"].find({"run": run.info["run_id"]}))
 
 
@@ -60,7 +62,7 @@ def test_a_served_label_is_what_keras_predicts_for_the_same_jpeg(backend, measur
     assert hash_weights(keras_model) == run.info["running"]["server"]["weights_sha256"]
     for document in _documents(backend, run):
         pixels = decode.to_array(document["image"])
-        scores = model.predict_plainly(keras_model, pixels[np.newaxis])[0]
+        scores = agreement.predict_plainly(keras_model, pixels[np.newaxis])[0]
         assert document["inference"]["class_id"] == int(scores.argmax())
         assert abs(document["inference"]["score"] - float(scores.max())) < 1e-3
 
