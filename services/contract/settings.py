@@ -157,7 +157,9 @@ class InferenceServerSettings(_Settings):
     memory_budget_bytes: NonNegativeInt = Field(
         0, description="forms needing more resident memory are ruled out; 0: no limit"
     )
-    calibration_s: PositiveFloat = Field(20.0, description="longest calibration at start-up")
+    calibration_s: NonNegativeFloat = Field(
+        0.0, description="longest calibration at start-up when the cache has none; 0: take the form expected fastest"
+    )
     cache_directory: Path | None = Field(None, description="where calibration results are kept; unset: not kept")
     batch_max: Annotated[int, Field(ge=1, le=64)] = Field(8, description="most images in one forward pass")
     batch_wait_ms: NonNegativeFloat = Field(0.0, description="how long a batch waits to fill while the engine is busy")

@@ -9,7 +9,7 @@ import threading
 from typing import Any, Final
 
 from services.contract.settings import InferenceServerSettings
-from services.inference_server import decode, model
+from services.inference_server import artefacts, decode, model
 from services.inference_server.app import create_app
 from services.inference_server.batcher import Engine
 from services.inference_server.server import HttpServer
@@ -63,14 +63,18 @@ def serve(settings: InferenceServerSettings) -> int:
     state.batcher.start(lambda: load(state), state.warm.set, wake.set)
     log.info("listening on %s:%d", settings.inference_host, http.port)
     wake.wait()
-    if state.healthy:
-        log.info("draining")
-        http.drain(settings.drain_timeout_s)
-        state.batcher.close()
+    try:
+        if not state.healthy:
+            log.critical("the engine has stopped", exc_info=state.batcher.failure)
+            http.drain(timeout_s=1.0)  # whoever waits is told
+            return 1
+        if state.warm.is_set():
+            log.info("draining")
+            http.drain(settings.drain_timeout_s)
+            state.batcher.close()
         return 0
-    log.critical("the engine has stopped", exc_info=state.batcher.failure)
-    http.drain(timeout_s=1.0)  # whoever waits is told
-    return 1
+    finally:
+        artefacts.stop_children()
 
 
 def main() -> None:

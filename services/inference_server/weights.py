@@ -19,6 +19,15 @@ _KERAS_FILE: Final = Path.home() / ".keras/models/resnet50_weights_tf_dim_orderi
 _KERAS_HOST: Final = "storage.googleapis.com"
 _PROBE_S: Final = 2.0
 
+_RANGES: Final = {
+    "bias": (-0.05, 0.05),
+    "gamma": (0.9, 1.1),
+    "beta": (-0.05, 0.05),
+    "moving_mean": (-0.05, 0.05),
+    "moving_variance": (0.9, 1.1),
+}
+"""None is 0 or 1 throughout, which an optimiser would take out of the graph: it must cost what real weights cost."""
+
 Array = npt.NDArray[np.float32]
 
 
@@ -45,6 +54,12 @@ def resolve_kind(wanted: str) -> str:
     if Path(wanted).is_file():
         return "file"
     raise ValueError(f"WEIGHTS={wanted}: no such file; give imagenet, random, auto, a .weights.h5 or a .keras file")
+
+
+def resolve(settings: "InferenceServerSettings") -> "InferenceServerSettings":
+    """The same settings with WEIGHTS as ``imagenet``, ``random`` or a file that exists."""
+    kind = resolve_kind(settings.weights)
+    return settings if kind == "file" else settings.model_copy(update={"weights": kind})
 
 
 def _host_answers() -> bool:
@@ -98,7 +113,7 @@ def random_weights(named_shapes: Iterable[tuple[str, tuple[int, ...]]], seed: in
     same class, since all feature vectors end up nearly parallel. Here the second half of each filter is the negated
     first half, so that every filter sums to exactly zero and answers to differences only. No sum of floats decides a
     value, hence the same bits (and the same hash) on every machine. The last BatchNorm of each residual block has gamma
-    0.5 to keep the signal from doubling in every block.
+    near 0.5 to keep the signal from doubling in every block.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
     return [_random_array(path, shape, generator) for path, shape in named_shapes]
@@ -114,9 +129,10 @@ def _random_array(path: str, shape: tuple[int, ...], generator: np.random.Genera
         if layer == "conv1_conv":
             scale /= 64  # its input are pixel values of -124 to 151, not unit variance
         return (np.concatenate([half, middle, -half]) * np.float32(scale)).reshape(shape)
-    if role == "gamma":
-        return np.full(shape, 0.5 if layer.endswith("_3_bn") else 1.0, np.float32)
-    return np.ones(shape, np.float32) if role == "moving_variance" else np.zeros(shape, np.float32)
+    low, high = _RANGES[role]
+    gain = 0.5 if role == "gamma" and layer.endswith("_3_bn") else 1.0
+    uniform = generator.random(shape, dtype=np.float32)
+    return (uniform * np.float32(high - low) + np.float32(low)) * np.float32(gain)
 
 
 def hash_weights(model: Any) -> str:

@@ -1,0 +1,171 @@
+"""Which form of the network runs: fixed by a setting, remembered from a calibration, measured now, or expected fastest.
+
+``python -m services.inference_server.calibrate`` measures all forms and keeps the results in CACHE_DIRECTORY.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from services.contract.settings import InferenceServerSettings
+from services.inference_server import artefacts, weights
+from services.inference_server.cpu import Cpu, read_cpu
+from services.inference_server.forms import FORMS, Plan, eligible
+from services.inference_server.measure import Measurement
+
+log = logging.getLogger("inference_server.calibrate")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The plan, why it is that one, and the measurements behind it."""
+
+    plan: Plan
+    reason: str
+    measurements: tuple[Measurement, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """What /info says of it."""
+        evidence = [measurement.facts() for measurement in self.measurements]
+        return {**self.plan.facts(), "chosen_because": self.reason, "calibration": evidence}
+
+
+def candidates(settings: InferenceServerSettings, cpu: Cpu) -> list[Plan]:
+    """Plans worth measuring, the one expected to be fastest first.
+
+    Raises `ValueError` when ENGINE_FORM names no form of the engine.
+    """
+    forms = eligible(settings.engine, cpu)
+    if settings.engine_form != "auto":
+        forms = [form for form in FORMS.values() if form.name == settings.engine_form]
+        if not forms or forms[0].engine != settings.engine:
+            known = ", ".join(form.name for form in FORMS.values() if form.engine == settings.engine)
+            raise ValueError(f"ENGINE_FORM={settings.engine_form}: {settings.engine} has the forms {known}, and auto")
+    threads = settings.intra_op_threads or cpu.threads
+    plans = [Plan(form, threads) for form in forms]
+    if threads > 1:  # variations of the first: operations side by side, and a thread per core where there are two
+        plans.insert(1, Plan(forms[0], threads, inter_op_threads=2))
+        if not settings.intra_op_threads:
+            plans.insert(2, Plan(forms[0], math.ceil(threads / 2)))
+    return plans
+
+
+def choose(settings: InferenceServerSettings, folder: Path, cpu: Cpu | None = None) -> Choice:
+    """Decide on a plan, measuring for at most CALIBRATION_S what the cache does not know."""
+    cpu = cpu or read_cpu()
+    plans = candidates(settings, cpu)
+    store = _store(settings, folder, cpu)
+    known = _read(store)
+    remembered = bool(known)
+    if not remembered and settings.calibration_s and len(plans) > 1:
+        known = run(settings, folder, plans, settings.calibration_s)
+        _write(store, known)
+    measured = {(m.form, m.intra_op_threads, m.inter_op_threads): m for m in known}
+    usable = [(plan, measured[_key(plan)]) for plan in plans if _key(plan) in measured]
+    admitted = [(plan, m) for plan, m in usable if m.agrees and _fits(m, settings)]
+    evidence = tuple(m for _, m in usable)
+    if admitted:
+        plan = min(admitted, key=lambda pair: pair[1].image_s)[0]
+        where = "remembered from an earlier calibration" if remembered else "measured at this start"
+        return Choice(plan, f"fastest of {len(usable)} measured plans that agree and fit; {where}", evidence)
+    if usable and len(usable) == len(plans):
+        raise ValueError(_why_none(evidence, settings))
+    left = next(plan for plan in plans if _key(plan) not in measured)
+    reason = "ENGINE_FORM names it" if settings.engine_form != "auto" else "expected to be fastest; not calibrated"
+    return Choice(left, reason, evidence)
+
+
+def _key(plan: Plan) -> tuple[str, int, int]:
+    return plan.form.name, plan.intra_op_threads, plan.inter_op_threads
+
+
+def _fits(measurement: Measurement, settings: InferenceServerSettings) -> bool:
+    return not settings.memory_budget_bytes or measurement.peak_bytes <= settings.memory_budget_bytes
+
+
+def _why_none(measurements: tuple[Measurement, ...], settings: InferenceServerSettings) -> str:
+    smallest = min(m.peak_bytes for m in measurements) / 2**20
+    return (
+        f"no form both agrees with plain Keras and fits MEMORY_BUDGET_BYTES={settings.memory_budget_bytes}: "
+        f"the smallest takes {smallest:.0f} MiB; raise the budget or set ENGINE=onnxruntime"
+    )
+
+
+def run(settings: InferenceServerSettings, folder: Path, plans: list[Plan], seconds: float) -> list[Measurement]:
+    """Measure as many of `plans` as fit into `seconds`, each in a process of its own."""
+    deadline = time.monotonic() + seconds
+    results = []
+    for plan in plans:
+        if time.monotonic() >= deadline:
+            break
+        if absent := artefacts.missing(folder, plan.form.artefact):
+            artefacts.export(settings, folder, absent)
+        arguments = [settings.model_dump_json(), str(folder), *map(str, _key(plan))]
+        child = artefacts.start_child("measure", arguments)
+        try:
+            output, errors = child.communicate(timeout=max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
+            break
+        if child.returncode:
+            log.warning("%s could not be measured: %s", plan.form.name, errors.strip()[-500:])
+            continue
+        results.append(Measurement(**json.loads(output.splitlines()[-1])))
+        log.info("measured %s", results[-1])
+    return results
+
+
+def _store(settings: InferenceServerSettings, folder: Path, cpu: Cpu) -> Path:
+    """Where the measurements are kept: another processor, version, model or batch size has other ones."""
+    identity = [cpu.model, cpu.threads, sorted(cpu.flags), folder.name, settings.batch_max]
+    for package in ("tensorflow-cpu", "tensorflow", "onnxruntime"):
+        try:
+            identity.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    return folder.parent / f"calibration-{digest}.json"
+
+
+def _read(store: Path) -> list[Measurement]:
+    return [Measurement(**entry) for entry in json.loads(store.read_text())] if store.exists() else []
+
+
+def _write(store: Path, measurements: list[Measurement]) -> None:
+    text = json.dumps([measurement.facts() for measurement in measurements], indent=1)
+    artefacts.write_whole(store, lambda path: path.write_text(text))
+
+
+def main() -> None:
+    """Measure every plan of ENGINE without a limit of time, keep the results, print them."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    settings = InferenceServerSettings()
+    if (cache := settings.cache_directory) is None:
+        sys.exit("set CACHE_DIRECTORY: it is where the results are kept")
+    settings = weights.resolve(settings)
+    folder, cpu = artefacts.folder_of(settings, cache), read_cpu()
+    store = _store(settings, folder, cpu)
+    fresh = run(settings, folder, candidates(settings, cpu), math.inf)
+    others = [m for m in _read(store) if m.form not in {n.form for n in fresh}]
+    _write(store, fresh + others)
+    print(f"{cpu.model}, {cpu.threads} threads; ms per image alone and in batches of {settings.batch_max}")
+    print(f"{'form':<18}{'intra':>6}{'inter':>6}{'alone':>8}{'batch':>8}{'start s':>9}{'peak MiB':>10}{'differs':>10}")
+    for m in fresh:
+        print(
+            f"{m.form:<18}{m.intra_op_threads:>6}{m.inter_op_threads:>6}{m.alone_s * 1e3:>8.1f}"
+            f"{m.batched_s * 1e3:>8.1f}{m.start_s:>9.1f}{m.peak_bytes / 2**20:>10.0f}{m.softmax_difference:>10.1e}"
+        )
+    print(f"chosen: {choose(settings, folder, cpu).plan.facts()}")
+
+
+if __name__ == "__main__":
+    main()
