@@ -126,6 +126,7 @@ class ConsumerProcess:
         config = consumer_config(self.settings, self.group)
         consumer = KafkaConsumer(**config)
         rebalance = _Rebalance(consumer, self.tracker)
+        self._wait_for_topic(consumer)
         consumer.subscribe([self.settings.kafka_topic], listener=rebalance)
         status = StatusServer(
             self.settings,
@@ -151,6 +152,15 @@ class ConsumerProcess:
         if failure is not None:
             log.error("stopped with frames uncommitted: %s", failure)
         return 0 if failure is None else 1
+
+    def _wait_for_topic(self, consumer: KafkaConsumer) -> None:
+        """Join no group before the topic's partitions are known: the client would share out none of them, join again
+        and then sometimes stop polling for good (seen with kafka-python 3.0.12 on a busy host)."""
+        deadline_s = time.monotonic() + self.settings.retry_for_s
+        while not self._stopping.is_set() and not consumer.partitions_for_topic(self.settings.kafka_topic):
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"no topic {self.settings.kafka_topic} within {self.settings.retry_for_s:g} s")
+            time.sleep(0.1)
 
     def _failure(self, handler: Handler) -> BaseException | None:
         return self.writer.failure or handler.failure()

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 _ENDED: Final = ".worker-ended"
-_RELEASED: Final = ".released"
+RELEASED: Final = ".released"
+"""Name of the empty file that lets `hold` end."""
 _LINE_BYTES: Final = 48 * 1024
 
 
@@ -36,7 +37,7 @@ def hold(folder: Path) -> None:
     """Return after SIGTERM once `folder` has been released; the pod's grace period bounds the wait."""
     wait_for_stop()
     (folder / _ENDED).touch()
-    while not (folder / _RELEASED).exists():
+    while not (folder / RELEASED).exists():
         time.sleep(0.2)
 
 
@@ -51,7 +52,7 @@ def wait_for_end(folder: Path, timeout_s: float) -> None:
 
 def release(folder: Path) -> None:
     """Say that everything in `folder` has been fetched."""
-    (folder / _RELEASED).touch()
+    (folder / RELEASED).touch()
 
 
 def files(folder: Path) -> list[dict[str, Any]]:

@@ -28,9 +28,10 @@ config=/tmp/server.properties
   echo "share.coordinator.state.topic.replication.factor=$copies"
   echo "share.coordinator.state.topic.min.isr=$in_sync"
 } > $config
+# The flags of latencylab/backends/local_stack.py, so that both backends measure the same broker.
+heap=${KAFKA_HEAP:-512m}
+flags="-Xms256m -Xmx$heap -XX:+UseSerialGC -Xshare:auto -Dlog4j2.configurationFile=/kafka/log4j2.properties"
 if [ ! -e "$data/log/meta.properties" ]; then
-  java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp '/kafka/libs/*' kafka.tools.StorageTool format \
-    --cluster-id "${KAFKA_CLUSTER_ID:?}" --config $config
+  java $flags -cp '/kafka/libs/*' kafka.tools.StorageTool format --cluster-id "${KAFKA_CLUSTER_ID:?}" --config $config
 fi
-exec java -Xms"${KAFKA_HEAP:-512m}" -Xmx"${KAFKA_HEAP:-512m}" -XX:+UseG1GC -XX:+ExitOnOutOfMemoryError -Xlog:disable \
-  -Dlog4j2.configurationFile=/kafka/log4j2.properties -cp '/kafka/libs/*' kafka.Kafka $config
+exec java $flags -XX:+ExitOnOutOfMemoryError -cp '/kafka/libs/*' kafka.Kafka $config

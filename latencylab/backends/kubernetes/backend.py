@@ -210,6 +210,7 @@ class KubernetesBackend:
         gone = f"app.kubernetes.io/name in ({', '.join((*CONSUMERS, PRODUCER))})"
         deadline = time.monotonic() + 60
         while self._cluster.core.list_namespaced_pod(namespace, label_selector=gone).items:
+            self._cluster.let_go()
             self._cluster.core.delete_collection_namespaced_pod(namespace, label_selector=gone, grace_period_seconds=1)
             if time.monotonic() > deadline:
                 raise BackendError("consumers and producers of an earlier run do not go away")

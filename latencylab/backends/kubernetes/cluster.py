@@ -16,8 +16,9 @@ from urllib3.exceptions import HTTPError
 from websocket import WebSocketException
 
 from latencylab.backends.backend import BackendError, Progress
-from latencylab.backends.kubernetes.manifests import MANAGED, Object
+from latencylab.backends.kubernetes.manifests import COLLECT, COLLECTOR, MANAGED, RECORDS, Object
 from latencylab.backends.kubernetes.settings import ClusterSettings
+from services.contract.keeper import RELEASED
 
 SELECTOR: Final = ",".join(f"{key}={value}" for key, value in MANAGED.items())
 _FIELD_MANAGER: Final = "latencylab"
@@ -152,36 +153,56 @@ class Cluster:
         Raises `BackendError` naming what is still there after `timeout_s`.
         """
         deadline = time.monotonic() + timeout_s
+        # Pods first: with pods in it, a namespace is looked at again only after half of their longest grace period.
+        for delete in (
+            self.apps.delete_collection_namespaced_deployment,
+            self.apps.delete_collection_namespaced_stateful_set,
+            self.batch.delete_collection_namespaced_job,
+        ):
+            delete(self.namespace, propagation_policy="Background")
+        while left := [pod.metadata.name for pod in self.core.list_namespaced_pod(self.namespace).items]:
+            _give_up_after(deadline, left)
+            progress(f"deleting {', '.join(left)[:100]}")
+            self.let_go()
+            self.core.delete_collection_namespaced_pod(self.namespace, grace_period_seconds=1)
+            time.sleep(0.3)
         with _missing_is_fine():
             self.core.delete_namespace(self.namespace, propagation_policy="Background")
-        while True:
-            with _missing_is_fine():  # a collector holds its pod for minutes otherwise
-                self.core.delete_collection_namespaced_pod(self.namespace, grace_period_seconds=1)
-            left = self._left()
-            if not left:
-                break
-            if time.monotonic() > deadline:
-                raise BackendError(f"still there {timeout_s:g} s after the namespace was deleted: {', '.join(left)}")
-            progress(f"deleting: {', '.join(left)[:100]}")
-            time.sleep(0.5)
+        while self._namespace_is_there():
+            _give_up_after(deadline, [f"namespace {self.namespace}"])
+            progress(f"deleting namespace {self.namespace}")
+            time.sleep(0.3)
         for volume in self.core.list_persistent_volume(label_selector=SELECTOR).items:
             if volume.spec.claim_ref is None or volume.spec.claim_ref.namespace == self.namespace:
                 with _missing_is_fine():
                     self.core.delete_persistent_volume(volume.metadata.name)
         while left := [v.metadata.name for v in self.core.list_persistent_volume(label_selector=SELECTOR).items]:
-            if time.monotonic() > deadline:
-                raise BackendError(f"persistent volumes are still there: {', '.join(left)}")
+            _give_up_after(deadline, left)
             time.sleep(0.2)
 
-    def _left(self) -> list[str]:
-        pods = [f"pod {pod.metadata.name}" for pod in self.core.list_namespaced_pod(self.namespace).items]
+    def let_go(self) -> None:
+        """Give up what is in the consumers' pods: their collectors, which would hold them for minutes, end at once.
+
+        A shorter grace period is not enough: the kubelet does not hand it on to sidecars that it has told to stop.
+        """
+        held = self.core.list_namespaced_pod(self.namespace, label_selector=f"{COLLECT}=true").items
+        for pod in held:
+            with contextlib.suppress(ExecError):  # it has not started, or is gone
+                self.run(pod.metadata.name, COLLECTOR, ["touch", f"{RECORDS}/{RELEASED}"], timeout_s=10)
+
+    def _namespace_is_there(self) -> bool:
         try:
             self.core.read_namespace(self.namespace)
         except ApiException as error:
             if error.status == 404:
-                return pods
+                return False
             raise
-        return [*pods, f"namespace {self.namespace}"]
+        return True
+
+
+def _give_up_after(deadline: float, left: list[str]) -> None:
+    if time.monotonic() > deadline:
+        raise BackendError(f"deleted and still there: {', '.join(left)}")
 
 
 def reason(error: ApiException) -> str:

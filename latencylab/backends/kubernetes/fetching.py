@@ -11,11 +11,10 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from latencylab.backends.kubernetes import pods
 from latencylab.backends.kubernetes.cluster import Cluster, ExecError
+from latencylab.backends.kubernetes.manifests import COLLECTOR, RECORDS
 from latencylab.backends.kubernetes.pods import Pod
 from services.contract.keeper import unpack
 
-_COLLECTOR: Final = "collector"
-_FOLDER: Final = "/data"
 _KEEPER: Final = ["python", "-m", "services.contract.keeper"]
 
 
@@ -34,7 +33,7 @@ class Fetcher:
         uid = pod["metadata"]["uid"]
         if uid in self._fetches or not pods.leaving(pod) or pods.generation(pod) != self._generation:
             return
-        if any(status["name"] == _COLLECTOR for status in pods.container_statuses(pod)):
+        if any(status["name"] == COLLECTOR for status in pods.container_statuses(pod)):
             self._fetches[uid] = (pods.name(pod), self._pool.submit(self._empty, pod))
 
     def wait(self) -> list[str]:
@@ -54,19 +53,19 @@ class Fetcher:
 
     def _empty(self, pod: Pod) -> None:
         name = pods.name(pod)
-        listed = self._retrying(name, [*_KEEPER, "list", _FOLDER], timeout_s=130)
+        listed = self._retrying(name, [*_KEEPER, "list", RECORDS], timeout_s=130)
         for entry in json.loads(listed):
             self._fetch(name, entry["name"], entry["sha256"])
         worker = pod["spec"]["containers"][0]["name"]
         log = self._folder / "logs" / f"{name}.log"
         log.parent.mkdir(exist_ok=True)
         log.write_text(self._cluster.log(name, worker))
-        self._retrying(name, [*_KEEPER, "release", _FOLDER])
+        self._retrying(name, [*_KEEPER, "release", RECORDS])
 
     def _fetch(self, pod: str, file: str, sha256: str) -> None:
         for attempt in self._attempts():
             with attempt:
-                content = unpack(self._cluster.run(pod, _COLLECTOR, [*_KEEPER, "send", _FOLDER, file], timeout_s=120))
+                content = unpack(self._cluster.run(pod, COLLECTOR, [*_KEEPER, "send", RECORDS, file], timeout_s=120))
                 if hashlib.sha256(content).hexdigest() != sha256:
                     raise ValueError(f"{file}: the checksum differs from that in the pod")
                 target = self._folder / "consumers" / file
@@ -76,7 +75,7 @@ class Fetcher:
     def _retrying(self, pod: str, command: list[str], timeout_s: float = 60.0) -> str:
         for attempt in self._attempts():
             with attempt:
-                return self._cluster.run(pod, _COLLECTOR, command, timeout_s)
+                return self._cluster.run(pod, COLLECTOR, command, timeout_s)
         raise AssertionError("unreachable: the last attempt raises")
 
     @staticmethod
