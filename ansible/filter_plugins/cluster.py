@@ -1,4 +1,4 @@
-"""Jinja filters that turn what kubectl answers into tables and findings: plain functions over the API's JSON objects."""
+"""Jinja filters that turn what kubectl answers into tables and findings: plain functions over the API's JSON."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -67,7 +67,9 @@ def pod_faults(pods: list[dict[str, Any]], placement: dict[str, str], wanted: di
         node = pod["spec"].get("nodeName")
         role = placement.get(component)
         if role is None:
-            faults.append(f"pod {name} has the label app.kubernetes.io/name={component or 'nothing'}, which has no place")
+            faults.append(
+                f"pod {name} has the label app.kubernetes.io/name={component or 'nothing'}, which has no place"
+            )
         elif node is None:
             faults.append(f"pod {name} is on no node yet")
         elif wanted.get(node) != role:
