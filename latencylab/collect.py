@@ -121,7 +121,8 @@ def _load(
 def _load_csv(db: duckdb.DuckDBPyConnection, table: str, pattern: Path, columns: tuple[str, ...]) -> None:
     kinds = {name: "VARCHAR" if name in _TEXT else "DOUBLE" if name == "score" else "BIGINT" for name in columns}
     if list(pattern.parent.glob(pattern.name)):
-        source = f"SELECT * FROM read_csv('{pattern}', header = true, columns = {kinds})"
+        dialect = "auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"'"
+        source = f"SELECT * FROM read_csv('{pattern}', {dialect}, columns = {kinds})"
     else:
         source = "SELECT " + ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in kinds.items()) + " WHERE false"
     db.execute(f"CREATE TABLE {table}_rows AS {source}")

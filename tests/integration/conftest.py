@@ -75,6 +75,7 @@ def measured(backend: ActingBackend, data: Path, request: pytest.FixtureRequest)
     def run(action: Callable[[], None] | None = None, after_s: float = 0.0, **parameters: Any) -> Run:
         experiment = Experiment.parse(SERVER | parameters)
         name = RunName("tests", "".join(c if c.isalnum() else "-" for c in request.node.name), next(_numbers))
+        backend.up(experiment, print)  # restarts the server if this experiment needs other settings
         backend.action, backend.after_s = action, after_s
         return measure(Request(name, experiment, root=data / "runs"), backend, print)
 

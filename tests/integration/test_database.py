@@ -1,0 +1,34 @@
+"""The database server itself: two clients that set different fields of one document both prevail."""
+
+import threading
+
+from bson import Binary, ObjectId
+from pymongo import UpdateOne
+
+from services.contract.database import open_collection
+from services.contract.settings import MongoSettings
+
+
+def test_concurrent_updates_of_one_document_lose_nothing(backend):
+    ids = [ObjectId() for _ in range(200)]
+    together = threading.Barrier(2)
+
+    def write(field: str, value: object) -> None:
+        collection = open_collection(MongoSettings(mongodb_uri=backend._stack.state.mongodb_uri))
+        together.wait()
+        for object_id in ids:
+            collection.bulk_write([UpdateOne({"_id": object_id}, {"$set": {field: value}}, upsert=True)])
+
+    writers = [
+        threading.Thread(target=write, args=("image", Binary(b"x" * 30_000))),
+        threading.Thread(target=write, args=("inference.label", "cat")),
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    collection = open_collection(MongoSettings(mongodb_uri=backend._stack.state.mongodb_uri))
+    found = list(collection.find({"_id": {"$in": ids}}))
+    collection.delete_many({"_id": {"$in": ids}})
+    assert len(found) == 200
+    assert all("image" in document and "inference" in document for document in found)
