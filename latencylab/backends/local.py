@@ -15,7 +15,7 @@ import requests
 from latencylab import paths
 from latencylab.backends.backend import BackendError, Progress, RunPlan, topic_environment
 from latencylab.backends.guard import Guard
-from latencylab.backends.local_stack import LocalStack, end_stack
+from latencylab.backends.local_stack import LocalStack, StackState, end_stack
 from latencylab.backends.processes import Service, answers, free_port, stop_all
 from latencylab.backends.resources import ProcessSampler, write_resources
 from latencylab.documents import write_documents
@@ -23,7 +23,15 @@ from latencylab.experiment import Experiment
 from services.contract import broker, database
 from services.contract.settings import KafkaSettings, MongoSettings, ReplicationSettings
 
-CONSUMERS = {"db-consumer": "services.db_consumer", "inference-consumer": "services.inference_consumer"}
+PROGRAMS = {
+    "inference-server": "services.inference_server",
+    "db-consumer": "services.db_consumer",
+    "inference-consumer": "services.inference_consumer",
+    "producer": "services.producer",
+}
+"""Component -> the module that is run for it."""
+
+GROUPS = ("db-consumer", "inference-consumer")
 
 
 def cpu_model() -> str:
@@ -36,12 +44,16 @@ def cpu_model() -> str:
 
 
 class LocalBackend:
-    """`latencylab.backends.backend.Backend` on this machine; ``keep=True`` leaves the stack up for other runs."""
+    """`latencylab.backends.backend.Backend` on this machine; ``keep=True`` leaves the stack up for other runs.
+
+    `programs` replaces single entries of `PROGRAMS`, to measure another server or consumer in the same pipeline.
+    """
 
     name = "local"
 
-    def __init__(self, keep: bool = False) -> None:
-        self._stack = LocalStack(keep)
+    def __init__(self, keep: bool = False, programs: dict[str, str] | None = None) -> None:
+        self.programs = PROGRAMS | (programs or {})
+        self._stack = LocalStack(self.programs["inference-server"], keep)
         self._plan: RunPlan | None = None
         self._folder = Path()
         self._guard: Guard | None = None
@@ -53,6 +65,11 @@ class LocalBackend:
 
     def up(self, experiment: Experiment, progress: Progress) -> None:
         self._stack.up(experiment, progress)
+
+    @property
+    def stack(self) -> StackState:
+        """Where the stack's services are."""
+        return self._stack.state
 
     def describe(self) -> dict[str, Any]:
         state = self._stack.state
@@ -81,14 +98,14 @@ class LocalBackend:
         self._incidents = []
         self._guard = Guard()
         self._sampler = ProcessSampler()
-        for component, (pid, _) in self._stack.state.processes.items():
+        for component, (pid, _) in self.stack.processes.items():
             self._sampler.add(component, component, pid)
         experiment = plan.experiment
         for index in range(experiment.producers):
             self._start_producer(index)  # they draw their frames while the rest is made ready
         progress("making the topics anew")
         topics = {name.lower(): value for name, value in topic_environment(experiment).items()}
-        topics["kafka_bootstrap"] = self._stack.state.kafka_bootstrap
+        topics["kafka_bootstrap"] = self.stack.kafka_bootstrap
         broker.renew_topics(ReplicationSettings.model_validate(topics))
         database.forget_run(self._collection(), plan.run_id)
         for index in range(experiment.db_consumers):
@@ -102,10 +119,10 @@ class LocalBackend:
         self._sampler.start()
 
     def _kafka(self) -> KafkaSettings:
-        return KafkaSettings(kafka_bootstrap=self._stack.state.kafka_bootstrap)
+        return KafkaSettings(kafka_bootstrap=self.stack.kafka_bootstrap)
 
     def _collection(self) -> Any:
-        return database.open_collection(MongoSettings(mongodb_uri=self._stack.state.mongodb_uri))
+        return database.open_collection(MongoSettings(mongodb_uri=self.stack.mongodb_uri))
 
     def start_consumer(self, group: str, index: int) -> Service:
         """Start one consumer process of the run (also one that replaces a killed one)."""
@@ -113,11 +130,11 @@ class LocalBackend:
         name = f"{group}-{index}"
         environment = self._plan.consumer_environment() | {
             "HOSTNAME": name,
-            "MONGODB_URI": self._stack.state.mongodb_uri,
-            "INFERENCE_URL": self._stack.state.inference_url,
+            "MONGODB_URI": self.stack.mongodb_uri,
+            "INFERENCE_URL": self.stack.inference_url,
             "OUTPUT_DIRECTORY": str(self._folder / "consumers"),
         }
-        service = self._start(name, CONSUMERS[group], environment)
+        service = self._start(name, self.programs[group], environment)
         if name in self._consumers:
             self._note_early_end(name, self._consumers[name])
         self._consumers[name] = service
@@ -137,13 +154,13 @@ class LocalBackend:
                 environment[variable] = str(paths.resolve(path))
         output = self._folder / "reports" / f"{name}.out"
         output.parent.mkdir(exist_ok=True)
-        self._producers[name] = self._start(name, "services.producer", environment, output)
+        self._producers[name] = self._start(name, self.programs["producer"], environment, output)
         self._sampler.add("producer", name, self._producers[name].pid)
 
     def _start(self, name: str, module: str, environment: dict[str, str], output: Path | None = None) -> Service:
         self._status_ports[name] = free_port()
         common = {
-            "KAFKA_BOOTSTRAP": self._stack.state.kafka_bootstrap,
+            "KAFKA_BOOTSTRAP": self.stack.kafka_bootstrap,
             "STATUS_HOST": "127.0.0.1",
             "STATUS_PORT": str(self._status_ports[name]),
         }
@@ -173,13 +190,13 @@ class LocalBackend:
 
     def lag(self) -> dict[str, int]:
         assert self._plan is not None
-        return broker.lag(self._kafka(), self._plan.run_id, tuple(CONSUMERS))
+        return broker.lag(self._kafka(), self._plan.run_id, GROUPS)
 
     def finish(self, folder: Path) -> None:
         assert self._plan is not None
         for name, service in self._consumers.items():
             self._note_early_end(name, service)
-        self._incidents += [f"{component} ended during the run" for component in self._stack.state.dead()]
+        self._incidents += [f"{component} ended during the run" for component in self.stack.dead()]
         self._sampler.stop()
         stop_all(list(self._consumers.values()))
         stop_all(list(self._producers.values()))

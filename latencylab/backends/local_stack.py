@@ -91,7 +91,8 @@ class LocalStack:
     ``keep=True`` leaves them running when this process ends (`latencylab up`); otherwise they end with it.
     """
 
-    def __init__(self, keep: bool = False) -> None:
+    def __init__(self, server_program: str, keep: bool = False) -> None:
+        self._server_program = server_program
         self._keep = keep
         self._guard: Guard | None = None
         self._services: dict[str, Service] = {}
@@ -182,7 +183,7 @@ class LocalStack:
             "CACHE_DIRECTORY": str(paths.BUILD / "inference_server"),
             "TF_CPP_MIN_LOG_LEVEL": "2",
         }
-        self._service(SERVER, [sys.executable, "-m", "services.inference_server"], environment)
+        self._service(SERVER, [sys.executable, "-m", self._server_program], environment)
         self.state.inference_url = f"http://127.0.0.1:{port}"
         self.state.server_environment = server_environment(experiment)
 

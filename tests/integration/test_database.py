@@ -14,7 +14,7 @@ def test_concurrent_updates_of_one_document_lose_nothing(backend):
     together = threading.Barrier(2)
 
     def write(field: str, value: object) -> None:
-        collection = open_collection(MongoSettings(mongodb_uri=backend._stack.state.mongodb_uri))
+        collection = open_collection(MongoSettings(mongodb_uri=backend.stack.mongodb_uri))
         together.wait()
         for object_id in ids:
             collection.bulk_write([UpdateOne({"_id": object_id}, {"$set": {field: value}}, upsert=True)])
@@ -27,7 +27,7 @@ def test_concurrent_updates_of_one_document_lose_nothing(backend):
         writer.start()
     for writer in writers:
         writer.join()
-    collection = open_collection(MongoSettings(mongodb_uri=backend._stack.state.mongodb_uri))
+    collection = open_collection(MongoSettings(mongodb_uri=backend.stack.mongodb_uri))
     found = list(collection.find({"_id": {"$in": ids}}))
     collection.delete_many({"_id": {"$in": ids}})
     assert len(found) == 200

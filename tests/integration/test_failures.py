@@ -10,7 +10,7 @@ from services.contract.message import FrameHeaders, make_image_id
 
 
 def _send(backend, value: bytes, headers: list[tuple[str, bytes]]) -> None:
-    producer = KafkaProducer(bootstrap_servers=backend._stack.state.kafka_bootstrap)
+    producer = KafkaProducer(bootstrap_servers=backend.stack.kafka_bootstrap)
     producer.send("frames", key=b"intruder", value=value, headers=headers).get(timeout=30)
     producer.close()
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 
 from latencylab import figures, summary
-from latencylab.backends import local
 from latencylab.runs import Run
 
 STALL_S = 1.5
@@ -40,8 +39,8 @@ def test_a_stall_of_the_server_shows_in_the_tail(backend, measured: Callable[...
     assert shown["time_s"].between(9, 13).all()
 
 
-def test_a_wall_clock_stepped_under_one_process_is_detected(measured: Callable[..., Run], monkeypatch):
-    monkeypatch.setitem(local.CONSUMERS, "db-consumer", "tests.integration.stepped_consumer")
+def test_a_wall_clock_stepped_under_one_process_is_detected(backend, measured: Callable[..., Run], monkeypatch):
+    monkeypatch.setitem(backend.programs, "db-consumer", "tests.integration.stepped_consumer")
     run = measured(rate_hz=2, duration_s=5)
     assert 195e6 < run.info["clock"]["drift_ns"]["db-consumer-0"] < 205e6
     assert any("the wall clock moved by +200" in reason for reason in run.info["invalid_reasons"])

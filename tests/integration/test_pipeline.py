@@ -16,7 +16,7 @@ from services.inference_server.weights import hash_weights
 
 
 def _documents(backend, run: Run) -> list[dict]:
-    client: MongoClient[Any] = MongoClient(backend._stack.state.mongodb_uri)
+    client: MongoClient[Any] = MongoClient(backend.stack.mongodb_uri)
     with client:
         return list(client["iot"]["frames"].find({"run": run.info["run_id"]}))
 
