@@ -20,9 +20,9 @@ K8S = ROOT / "k8s"
 OVERLAYS = sorted(path.name for path in (K8S / "overlays").iterdir())
 COMPONENTS = sorted(path.name for path in (K8S / "components").iterdir())
 RENDERINGS = ["base", *OVERLAYS, *(f"base+{name}" for name in COMPONENTS), "onenode+everything"]
-EVERYTHING = ["network-policies", "three-brokers", "quota", "autoscaling"]
+EVERYTHING = ["clocks", "network-policies", "three-brokers", "quota", "autoscaling"]
 VERSIONS = ["1.33", "1.34", "1.35"]
-WORKLOADS = ("Deployment", "StatefulSet", "Job")
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 MEASURED = {"kafka", "mongodb", "inference-server", "db-consumer", "inference-consumer", "producer"}
 SETTINGS = {
     "producer": settings.ProducerSettings,
@@ -170,7 +170,7 @@ def test_the_tag_of_our_images_is_the_version_of_the_project(objects):
 def test_selectors_match_the_pods_they_mean(objects):
     labels = {item["metadata"]["name"]: item["spec"]["template"]["metadata"]["labels"] for item in workloads(objects)}
     for item in objects:
-        if item["kind"] in ("Deployment", "StatefulSet"):
+        if item["kind"] in ("Deployment", "StatefulSet", "DaemonSet"):
             assert item["spec"]["selector"]["matchLabels"].items() <= labels[item["metadata"]["name"]].items()
         if item["kind"] == "Service":
             chosen = [name for name, of in labels.items() if item["spec"]["selector"].items() <= of.items()]
@@ -178,7 +178,7 @@ def test_selectors_match_the_pods_they_mean(objects):
         if item["kind"] == "HorizontalPodAutoscaler":
             assert item["spec"]["scaleTargetRef"]["name"] in labels
         if item["kind"] == "NetworkPolicy":
-            assert_policy_names_pods(item, {of["app.kubernetes.io/name"] for of in labels.values()})
+            assert_policy_names_pods(item, {of["app.kubernetes.io/name"] for of in labels.values()} | {"clock"})
 
 
 def assert_policy_names_pods(policy: Object, known: set[str]) -> None:
@@ -279,6 +279,7 @@ def test_ports_agree_with_the_code(objects):
     assert declared.pop("kafka:kafka") == 9092
     assert declared.pop("kafka:controller") == 9093
     assert declared.pop("mongodb:mongodb") == 27017
+    assert declared.pop("clock:timesync", DEFAULT_PORT) == DEFAULT_PORT
     assert set(declared.values()) == {status}
     kafka = (ROOT / "services" / "kafka" / "server.properties").read_text()
     assert "listeners=PLAINTEXT://:9092,CONTROLLER://:9093" in kafka
@@ -303,7 +304,7 @@ def test_clock_exchanges_are_let_through(rendered):
         item["metadata"]["name"]: item for item in rendered("base+network-policies") if item["kind"] == "NetworkPolicy"
     }
     assert policies["default-deny"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    assert policies["timesync"]["spec"]["ingress"][0]["ports"] == [{"port": DEFAULT_PORT, "protocol": "UDP"}]
+    assert policies["clock"]["spec"]["ingress"][0]["ports"] == [{"port": DEFAULT_PORT, "protocol": "UDP"}]
     assert policies["dns"]["spec"]["podSelector"] == {}
 
 
@@ -334,6 +335,7 @@ def test_four_machines_carry_one_group_each(rendered):
     roles = {name: spec["nodeSelector"]["iot-role"] for name, spec in pods(rendered("chameleon-4vm")).items()}
     assert roles == {
         "producer": "producer",
+        "clock": "producer",
         "inference-server": "inference",
         "kafka": "broker",
         "db-consumer": "broker",

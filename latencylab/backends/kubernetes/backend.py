@@ -11,13 +11,14 @@ from kubernetes.client.exceptions import ApiException
 
 from latencylab import paths
 from latencylab.backends.backend import BackendError, Progress, RunPlan
-from latencylab.backends.kubernetes import evidence, manifests, pods
+from latencylab.backends.kubernetes import clocks, evidence, manifests, pods
 from latencylab.backends.kubernetes.cluster import SELECTOR, Cluster, reason
 from latencylab.backends.kubernetes.deployment import Deployment
 from latencylab.backends.kubernetes.fetching import Fetcher
 from latencylab.backends.kubernetes.sampling import PodSampler
 from latencylab.backends.kubernetes.settings import ClusterSettings
 from latencylab.backends.resources import write_resources
+from latencylab.clock_offsets import PairOffset
 from latencylab.documents import write_documents
 from latencylab.experiment import Experiment
 
@@ -44,6 +45,7 @@ class KubernetesBackend:
         self._fetcher: Fetcher | None = None
         self._sampler: PodSampler | None = None
         self._incidents: list[str] = []
+        self._clocks: list[PairOffset] = []
 
     def up(self, experiment: Experiment, progress: Progress) -> None:
         try:
@@ -53,7 +55,7 @@ class KubernetesBackend:
             raise
 
     def describe(self) -> dict[str, Any]:
-        return evidence.describe(self._deployment)
+        return evidence.describe(self._deployment) | {"clocks": [pair.as_dict() for pair in self._clocks]}
 
     def prepare(self, plan: RunPlan, progress: Progress) -> None:
         self._plan = plan
@@ -78,6 +80,7 @@ class KubernetesBackend:
         wanted = {name: (count, self._generation) for name, count in counts.items()}
         wanted[PRODUCER] = (experiment.producers, self._generation)
         watch.wait_ready(wanted, _START_LINE_TIMEOUT_S, progress)
+        self._clocks = clocks.measure(self._cluster, watch)
         self._sampler = PodSampler(self._cluster)
         for pod in watch.pods():
             self._sampler.see(pod)
@@ -154,6 +157,8 @@ class KubernetesBackend:
         watch = self._deployment.watch
         self._incidents += watch.end_record()
         self._sampler.stop()
+        self._clocks, objections = clocks.over_run(self._cluster, watch, self._clocks)
+        self._incidents += objections
         reports = [self._producer_report(pod) for pod in watch.pods(PRODUCER, self._generation)]
         self._stop_consumers()
         (folder / "producers.json").write_text(json.dumps(reports, indent=1))
