@@ -1,28 +1,18 @@
 """The figures of a sweep. Each function returns the figure and the data it drew, so that a test can check the data."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from latencylab import stages, style, summary, tables
+from latencylab import figures_stages, stages, style, summary, tables
 from latencylab.percentiles import label
 from latencylab.runs import Run, all_frames
+from latencylab.style import Drawn
 
 SHOWN_QUANTILES: Final = (0.5, 0.9, 0.99)
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure, the table of what it shows, and a sentence that says it to who can't see it."""
-
-    figure: Figure
-    data: pd.DataFrame
-    alt: str
 
 
 def _latencies_ms(run: Run) -> np.ndarray:
@@ -197,6 +187,9 @@ FIGURES: Final[dict[str, Callable[[list[Run]], Drawn]]] = {
     "percentiles": percentiles,
     "stages": stage_breakdown,
     "over_time": over_time,
+    "budget": figures_stages.budget,
+    "slowest": figures_stages.slowest,
+    "waterfall": figures_stages.waterfall,
 }
 """File name -> the function that draws it."""
 

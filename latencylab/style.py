@@ -3,11 +3,13 @@
 import io
 import textwrap
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -32,6 +34,15 @@ _RC: Any = {
     "svg.hashsalt": "latencylab",  # the same data give the same file
     "svg.fonttype": "none",
 }
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure, the table of what it shows, and a sentence that says it to who can't see it."""
+
+    figure: Figure
+    data: pd.DataFrame
+    alt: str
 
 
 def looks(count: int) -> list[dict[str, Any]]:
