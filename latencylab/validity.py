@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 
 from latencylab.collect import Collected
+from latencylab.percentiles import quantile_of_sorted
 from latencylab.saturation import Backlog, Window, backlog_slope
 
 MAX_LATENESS_P99_NS: Final = 5_000_000
@@ -55,7 +57,7 @@ def _lateness(frames: pd.DataFrame) -> list[str]:
     late = (frames["sent_ns"] - frames["intended_ns"]).dropna().astype("int64")
     if late.empty:
         return []
-    p99_ns = int(late.quantile(0.99, interpolation="higher"))
+    p99_ns = quantile_of_sorted(np.sort(late.to_numpy()), 0.99)
     if p99_ns <= MAX_LATENESS_P99_NS:
         return []
     return [f"producers were late: p99 of sent - intended is {p99_ns / 1e6:.1f} ms (limit 5 ms)"]

@@ -142,7 +142,7 @@ def open_backend(experiment: Experiment, progress: Progress) -> Iterator[Backend
 def make_backend(name: str, *, keep: bool = False) -> Backend:
     """The backend of that name, not yet up; with `keep`, what it brings up outlives this process.
 
-    Raises `ValueError` for an unknown name.
+    Raises `BackendError` for an unknown name.
     """
     if name == "local":
         from latencylab.backends.local import LocalBackend
@@ -152,4 +152,4 @@ def make_backend(name: str, *, keep: bool = False) -> Backend:
         from latencylab.backends.kubernetes import KubernetesBackend
 
         return KubernetesBackend(keep=keep)
-    raise ValueError(f"backend: {name!r} is not one of local, kubernetes")
+    raise BackendError(f"backend: {name!r} is not one of local, kubernetes")
