@@ -1,4 +1,4 @@
-"""Four machines from the folder that LATENCYLAB_MACHINES names: up.sh boots them, `in` runs a command on their network."""
+"""Four machines of the folder LATENCYLAB_MACHINES: up.sh boots them, `in` runs a command on their network."""
 
 import json
 import os
