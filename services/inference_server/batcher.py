@@ -107,6 +107,11 @@ class Batcher:
             return self._reserved == 0 and self._running == 0
 
     @property
+    def places_taken(self) -> int:
+        """Images that wait or are being decoded for the queue, at most `queue_max`."""
+        return self._reserved
+
+    @property
     def image_s(self) -> float:
         """Measured seconds of engine time per image, a moving average; 0 before the first pass."""
         return self._image_s

@@ -13,13 +13,15 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from services.contract.settings import InferenceServerSettings
 from services.inference_server import artefacts, weights
 from services.inference_server.cpu import Cpu, read_cpu
 from services.inference_server.forms import FORMS, Plan, eligible
 from services.inference_server.measure import Measurement
+
+_ALL_S: Final = 3600.0
 
 log = logging.getLogger("inference_server.calibrate")
 
@@ -146,7 +148,7 @@ def _write(store: Path, measurements: list[Measurement]) -> None:
 
 
 def main() -> None:
-    """Measure every plan of ENGINE without a limit of time, keep the results, print them."""
+    """Measure every plan of ENGINE within an hour, keep the results, print them."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     settings = InferenceServerSettings()
     if (cache := settings.cache_directory) is None:
@@ -154,7 +156,7 @@ def main() -> None:
     settings = weights.resolve(settings)
     folder, cpu = artefacts.folder_of(settings, cache), read_cpu()
     store = _store(settings, folder, cpu)
-    fresh = run(settings, folder, candidates(settings, cpu), math.inf)
+    fresh = run(settings, folder, candidates(settings, cpu), _ALL_S)
     others = [m for m in _read(store) if m.form not in {n.form for n in fresh}]
     _write(store, fresh + others)
     print(f"{cpu.model}, {cpu.threads} threads; ms per image alone and in batches of {settings.batch_max}")

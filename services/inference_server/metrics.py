@@ -25,6 +25,7 @@ class Metrics:
             "inference_batch_images", "Images in a forward pass", registry=registry, buckets=(1, 2, 4, 8, 16, 32, 64)
         )
         self.in_flight = Gauge("inference_in_flight", "Images being handled", registry=registry)
+        self.queued = Gauge("inference_queued", "Images that wait or are being decoded", registry=registry)
         self.predictions = Counter("inference_predictions", "Images labelled", registry=registry)
         self.rejected = Counter("inference_rejected", "Requests answered with an error", ["reason"], registry=registry)
         self.dropped = Counter(

@@ -23,6 +23,7 @@ class ServerState:
     def __post_init__(self) -> None:
         wait_s = self.settings.batch_wait_ms / 1e3
         self.batcher = Batcher(self.settings.batch_max, self.settings.queue_max, self.metrics, wait_s)
+        self.metrics.queued.set_function(lambda: self.batcher.places_taken)
 
     @property
     def healthy(self) -> bool:
