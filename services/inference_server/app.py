@@ -36,10 +36,4 @@ def create_app(state: ServerState) -> Flask:
         allowed = error.get_response().headers.get("Allow")
         return body, status, headers | ({"Allow": allowed} if allowed else {})
 
-    @app.after_request
-    def close_while_draining(response: Response) -> Response:
-        if state.draining.is_set():
-            response.headers["Connection"] = "close"
-        return response
-
     return app

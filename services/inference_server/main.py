@@ -59,7 +59,7 @@ def serve(settings: InferenceServerSettings) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    http = HttpServer(create_app(state), settings)
+    http = HttpServer(create_app(state), settings, state.draining)
     state.batcher.start(lambda: load(state), state.warm.set, wake.set)
     log.info("listening on %s:%d", settings.inference_host, http.port)
     wake.wait()

@@ -10,7 +10,7 @@ from flask import Flask
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
-from waitress.task import ErrorTask
+from waitress.task import ErrorTask, WSGITask
 
 from services.contract.settings import InferenceServerSettings
 
@@ -32,7 +32,17 @@ class _JsonErrorTask(ErrorTask):
         self.write(body)
 
 
+class _ClosingTask(WSGITask):
+    """While the server drains, every answer is the last on its connection (which an application may not say itself)."""
+
+    def build_response_header(self) -> bytes:
+        if self.channel.server.draining.is_set():
+            self.set_close_on_finish()
+        return super().build_response_header()
+
+
 class _Channel(HTTPChannel):
+    task_class = _ClosingTask
     error_task_class = _JsonErrorTask
 
 
@@ -43,7 +53,7 @@ class HttpServer:
     that nobody sees.
     """
 
-    def __init__(self, app: Flask, settings: InferenceServerSettings) -> None:
+    def __init__(self, app: Flask, settings: InferenceServerSettings, draining: threading.Event) -> None:
         threads = settings.handler_threads or settings.queue_max + 2 * settings.batch_max + 8
         self._server: TcpWSGIServer = waitress.server.create_server(
             app,
@@ -57,6 +67,7 @@ class HttpServer:
             ident="inference_server",
         )
         self._server.channel_class = _Channel
+        self._server.draining = draining
         self.port = int(self._server.effective_port)
         self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
         self._thread.start()
