@@ -123,3 +123,22 @@ def provision(site: Site, cloud: str = "chameleon", prefix: str = "latencylab", 
         if guarding is not None and keep:
             guarding.keep()
     return progress
+
+
+def show(said: Progress) -> None:
+    """Print the tables of a provisioning: nodes, clocks, pods; the price of the lease and the tunnel where there is one."""
+    for task in ("Node table", "Clock table", "Pod table", "Price of the lease", "How to reach the cluster from here"):
+        if task in said.said:
+            print(*said.said[task], sep="\n", end="\n\n")
+
+
+def use_cluster(kubeconfig: Path = KUBECONFIG, overlay: str = "chameleon-4vm") -> None:
+    """Point the kubernetes backend of this process at the cluster, and print how a shell does the same.
+
+    Raises `ProvisionError` when there is no kubeconfig yet.
+    """
+    if not kubeconfig.is_file():
+        raise ProvisionError(f"there is no {paths.shown(kubeconfig)}: the cluster has not been made, or was taken down")
+    for name, value in {"KUBECONFIG": str(kubeconfig), "LATENCYLAB_OVERLAY": overlay}.items():
+        os.environ[name] = value
+        print(f"export {name}={value}")

@@ -59,7 +59,7 @@ def pod_rows(pods: list[dict[str, Any]]) -> list[Row]:
 
 
 def pod_faults(pods: list[dict[str, Any]], placement: dict[str, str], wanted: dict[str, str]) -> list[str]:
-    """Pods on the wrong machine or not running; `placement` is {component: role}, `wanted` {node: role}."""
+    """Pods on the wrong machine or not running; `placement` is {component: role or any}, `wanted` {node: role}."""
     faults = []
     for pod in pods:
         name = pod["metadata"]["name"]
@@ -72,7 +72,7 @@ def pod_faults(pods: list[dict[str, Any]], placement: dict[str, str], wanted: di
             )
         elif node is None:
             faults.append(f"pod {name} is on no node yet")
-        elif wanted.get(node) != role:
+        elif role not in ("any", wanted.get(node)):
             faults.append(f"pod {name} is on {node} ({wanted.get(node)}) instead of the machine of {role}")
         if pod["status"].get("phase") not in ("Running", "Succeeded"):
             faults.append(f"pod {name} is {pod['status'].get('phase')}")

@@ -12,7 +12,7 @@ def load(name: str):
 cluster = load("cluster")
 clock = load("clock")
 WANTED = {"vm1": "producer", "vm3": "broker"}
-PLACEMENT = {"producer": "producer", "kafka": "broker"}
+PLACEMENT = {"producer": "producer", "kafka": "broker", "clock": "any"}
 
 
 def node(name: str, role: str | None, ready: str = "True") -> dict:
@@ -39,7 +39,12 @@ def pod(component: str, node_name: str | None, phase: str = "Running") -> dict:
 def test_a_cluster_in_order_has_no_faults():
     nodes = [node("vm1", "producer"), node("vm3", "broker")]
     assert cluster.node_faults(nodes, "iot-role", WANTED) == []
-    assert cluster.pod_faults([pod("producer", "vm1", "Succeeded"), pod("kafka", "vm3")], PLACEMENT, WANTED) == []
+    assert (
+        cluster.pod_faults(
+            [pod("producer", "vm1", "Succeeded"), pod("kafka", "vm3"), pod("clock", "vm3")], PLACEMENT, WANTED
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,12 @@
+import os
 from pathlib import Path
 
 import pytest
+from papermill.exceptions import PapermillExecutionError
 
-from latencylab.provision import ANSIBLE, ProvisionError, Site, provision, run_playbook
+from latencylab import paths
+from latencylab.notebooks import execute_notebook, parameters_of
+from latencylab.provision import ProvisionError, Site, provision, run_playbook, show, use_cluster
 
 PLAY = """
 - hosts: all
@@ -68,4 +72,32 @@ def test_a_cluster_that_can_not_be_is_refused_by_the_real_playbook(tmp_path):
     inventory.write_text("all: {children: {producer: {hosts: {vm1: {ansible_connection: local}}}}}\n")
     with pytest.raises(ProvisionError, match="group inference has 0 machines; it must have exactly one"):
         provision(Site(inventory=inventory))
-    assert (ANSIBLE / "site.yml").is_file()
+
+
+def test_the_tables_are_printed(project, capsys):
+    show(run_playbook("play.yml", site(project, "good"), project))
+    assert capsys.readouterr().out == "one\ntwo\n\n"
+
+
+def test_the_cluster_is_named_to_this_process_and_to_a_shell(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KUBECONFIG", "other")
+    monkeypatch.setenv("LATENCYLAB_OVERLAY", "other")
+    with pytest.raises(ProvisionError, match="has not been made"):
+        use_cluster(tmp_path / "kubeconfig")
+    (tmp_path / "kubeconfig").touch()
+    use_cluster(tmp_path / "kubeconfig")
+    assert os.environ["KUBECONFIG"] == str(tmp_path / "kubeconfig")
+    assert os.environ["LATENCYLAB_OVERLAY"] == "chameleon-4vm"
+    assert f"export KUBECONFIG={tmp_path / 'kubeconfig'}" in capsys.readouterr().out
+
+
+def test_the_notebook_s_parameters_are_those_of_the_site():
+    names = set(parameters_of(paths.NOTEBOOKS / "00_provision.ipynb"))
+    wanted = {"machines_from", "inventory", "cloud", "prefix", "flavor", "lease_minutes", "su_per_machine_hour", "keep"}
+    assert names == wanted
+
+
+def test_the_notebook_runs_up_to_the_refusal_of_a_missing_inventory(tmp_path):
+    values = {"inventory": str(tmp_path / "none.yml")}
+    with pytest.raises(PapermillExecutionError, match="there is no inventory"):
+        execute_notebook(paths.NOTEBOOKS / "00_provision.ipynb", tmp_path / "out.ipynb", values)

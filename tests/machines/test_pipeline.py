@@ -1,0 +1,84 @@
+"""The pipeline on four real machines, each component group on its own, and a small sweep through the notebooks."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.machines, pytest.mark.timeout(3600)]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+IMAGES = {
+    "producer": ["producer"],
+    "inference": ["producer", "inference-server"],
+    "broker": ["producer", "kafka", "db-consumer", "inference-consumer"],
+    "database": ["producer", "ferretdb"],
+}
+
+
+@pytest.fixture(scope="module")
+def image_files(tmp_path_factory) -> Path:
+    """A folder with one NAME.tar for each image, from those that LATENCYLAB_IMAGES holds."""
+    named = os.environ.get("LATENCYLAB_IMAGES")
+    if not named:
+        pytest.skip("NOT TESTED: no images; LATENCYLAB_IMAGES must name the folder of `scripts/images.sh save FOLDER`")
+    folder = tmp_path_factory.mktemp("images")
+    for name in {name for names in IMAGES.values() for name in names}:
+        found = [*Path(named).glob(f"{name}.tar"), *Path(named).glob(f"*_{name}_*.tar")]
+        assert found, f"{named} holds no image {name}"
+        (folder / f"{name}.tar").symlink_to(found[0])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(machines, image_files):
+    """The cluster with the images on the machines that need each."""
+    values = {"images_build_skip": True, "images_folder": str(image_files), "images_of": IMAGES}
+    for playbook in ("cluster.yml", "images.yml"):
+        run = machines.playbook(playbook, **values)
+        assert run.code == 0, run.output
+    again = machines.playbook("images.yml", **values)
+    assert set(again.changed.values()) == {0}, again.output
+    return machines
+
+
+@pytest.fixture
+def latencylab(loaded, tmp_path):
+    """latencylab(ARGUMENT...): the command on the machines' network; its output."""
+
+    def run(*arguments: str) -> str:
+        environment = {
+            **os.environ,
+            "KUBECONFIG": str(loaded.state / "kubeconfig"),
+            "LATENCYLAB_OVERLAY": "chameleon-4vm",
+            "LATENCYLAB_COMPONENTS": "clocks,ferretdb",
+            "LATENCYLAB_DATA": str(tmp_path),
+        }
+        command = [str(loaded.folder / "in"), str(Path(sys.executable).with_name("latencylab")), *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_a_sweep_on_four_machines(loaded, latencylab, tmp_path):
+    try:
+        latencylab("up", "--backend", "kubernetes")
+        placed = loaded.playbook("verify.yml", verify_need_pods=True)
+        assert placed.code == 0, placed.output
+        latencylab("sweep", str(HERE / "sweep.yaml"))
+    finally:
+        latencylab("down", "--backend", "kubernetes")
+
+    runs = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("runs/*/*/*/run.json"))]
+    assert len(runs) == 2
+    for run in runs:
+        counts = run["counts"]
+        assert counts["scheduled"] == counts["sent"] == counts["stored"] == counts["labelled"], counts
+        pairs = run["running"]["clocks"]
+        assert {"vm1", "vm3"} <= {pair[end] for pair in pairs for end in ("asker", "responder")}, pairs
+        assert all(pair["bound_ns"] > 0 for pair in pairs)
