@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import yaml
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -26,9 +27,12 @@ class ClusterSettings(BaseSettings):
         return _kustomization(MANIFESTS / "overlays", self.overlay, "LATENCYLAB_OVERLAY")
 
     def component_folders(self) -> list[Path]:
-        """The components' folders. Raises `BackendError` when one is not there."""
+        """The components' folders, but for those that the overlay has. Raises `BackendError` when one is not there."""
         names = [name.strip() for name in self.components.split(",") if name.strip()]
-        return [_kustomization(MANIFESTS / "components", name, "LATENCYLAB_COMPONENTS") for name in names]
+        wanted = [_kustomization(MANIFESTS / "components", name, "LATENCYLAB_COMPONENTS") for name in names]
+        overlay = self.overlay_folder()
+        present = yaml.safe_load((overlay / "kustomization.yaml").read_text()).get("components", [])
+        return [folder for folder in wanted if folder.resolve() not in {(overlay / path).resolve() for path in present}]
 
 
 def _kustomization(parent: Path, name: str, variable: str) -> Path:

@@ -81,6 +81,12 @@ def test_an_unknown_folder_is_named_with_those_there_are(field, words):
         manifests.render(ClusterSettings.model_validate({field: "nowhere"}))
 
 
+def test_a_component_that_the_overlay_has_may_be_asked_for():
+    settings = ClusterSettings(overlay="chameleon-4vm", components="clocks,ferretdb")
+    assert [folder.name for folder in settings.component_folders()] == ["ferretdb"]
+    assert Manifests(manifests.render(settings)).get("DaemonSet", "clock")
+
+
 def test_a_broken_overlay_gives_kustomizes_words(tmp_path):
     (tmp_path / "kustomization.yaml").write_text("resources: [missing.yaml]\n")
     with pytest.raises(BackendError, match=r"missing\.yaml"):
