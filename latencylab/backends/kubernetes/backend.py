@@ -3,6 +3,8 @@
 import contextlib
 import json
 import logging
+import shutil
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -64,8 +66,7 @@ class KubernetesBackend:
         self._clear_earlier_run()
         experiment = plan.experiment
         watch = self._deployment.watch
-        self._folder = paths.stack() / "fetched" / self._generation
-        self._folder.mkdir(parents=True)
+        self._folder = Path(tempfile.mkdtemp(prefix="latencylab-"))
         self._fetcher = Fetcher(self._cluster, self._folder, self._generation)
         watch.listeners.append(self._fetcher.see)
         self._start_producers(plan)  # they draw their frames while the rest is made ready
@@ -170,7 +171,7 @@ class KubernetesBackend:
         for part in ("consumers", "logs"):
             (folder / part).mkdir(exist_ok=True)
             for path in sorted((self._folder / part).glob("*")):
-                path.rename(folder / part / path.name)
+                shutil.move(path, folder / part / path.name)
         self._end_run()
 
     def _producer_report(self, pod: pods.Pod) -> dict[str, Any]:
@@ -234,7 +235,9 @@ class KubernetesBackend:
         if self._fetcher is not None:
             self._fetcher.cancel()
         self._delete_jobs()
-        evidence.remove(self._folder)
+        if self._folder != Path():
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = Path()
         self._plan, self._fetcher, self._sampler = None, None, None
 
     def _save_failure(self, what: str) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +70,3 @@ def save_all(cluster: Cluster, found: list[Pod], folder: Path) -> None:
     save_logs(cluster, found, folder)
     (folder / "pods.json").write_text(json.dumps(found, indent=1))
     (folder / "warnings.txt").write_text("\n".join(cluster.warnings()) + "\n")
-
-
-def remove(folder: Path) -> None:
-    """Remove what was fetched into `folder` and has been moved on."""
-    shutil.rmtree(folder, ignore_errors=True)
