@@ -107,6 +107,55 @@ def figures(folder: Path, output: Path | None) -> None:
         click.echo(paths.shown(path))
 
 
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def report(folder: Path) -> None:
+    """Write the page report.html and ro-crate-metadata.json of the sweep in FOLDER."""
+    from latencylab.crate import write_crate
+    from latencylab.report_html import write_report
+
+    click.echo(paths.shown(write_report(folder.resolve())))
+    click.echo(paths.shown(write_crate(folder.resolve())))
+
+
+@main.command()
+@click.argument("a", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("b", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--margin", type=click.FloatRange(0, min_open=True), default=0.05, show_default=True,
+              help="Relative change too small to matter.")  # fmt: skip
+def compare(a: Path, b: Path, margin: float) -> None:
+    """Say whether the runs below B are slower than those below A.
+
+    Exit status: 0 no point is worse, 1 a point is worse, 2 wrong usage, 3 none is worse but some can't be told.
+    """
+    from latencylab import compare_runs
+    from latencylab.compare import Rule
+
+    comparison = compare_runs.compare_folders(a.resolve(), b.resolve(), Rule(margin=margin))
+    click.echo(compare_runs.change_table(comparison).to_string(index=False))
+    for line in compare_runs.verdict_lines(comparison):
+        click.echo(line)
+    sys.exit(comparison.exit_status)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def reproduce(folder: Path) -> None:
+    """Record the sweep in FOLDER again and say whether it was reproduced; exit status 1 when not."""
+    from latencylab import reproduce as again
+
+    thresholds = again.Thresholds()
+    recorded = folder.resolve()
+    new = again.rerun(recorded, paths.runs(), click.echo)
+    verdict = again.judge(recorded, new, thresholds)
+    for line in [*verdict.against, *(f"not compared: {reason}" for reason in verdict.unknown)]:
+        click.echo(line)
+    word = "REPRODUCED" if verdict.reproduced else "NOT reproduced"
+    click.echo(f"{word}: {verdict.compared} percentiles compared; thresholds: {thresholds.told()}; {paths.shown(new)}")
+    if not verdict.reproduced:
+        sys.exit(1)
+
+
 def _values(parameters: tuple[str, ...]) -> dict[str, Any]:
     values = {}
     for text in parameters:

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 from latencylab import figures, paths, tables
+from latencylab.crate import write_crate
 from latencylab.execution import Outcome
+from latencylab.report_html import write_report
 from latencylab.runs import RunError, find_runs
 
 
@@ -23,6 +25,8 @@ def print_sweep(outcome: Outcome, echo: Callable[[str], None]) -> None:
         echo("\nFigures:")
         for path in drawn:
             echo(f"  {paths.shown(path)}")
+        echo(f"Report: {paths.shown(write_report(outcome.folder))}")
+        write_crate(outcome.folder)
     for run_id, reason in outcome.failed.items():
         echo(f"FAILED {run_id}: {reason}")
     if outcome.done:

@@ -6,8 +6,10 @@ from typing import Any
 from IPython.display import Image, Markdown, display
 from tqdm.auto import tqdm
 
-from latencylab import figures, measurement, paths, stages, style, tables
+from latencylab import compare_runs, figures, measurement, paths, stages, style, tables
 from latencylab.backends.backend import make_backend, open_backend
+from latencylab.compare import Rule
+from latencylab.compare_runs import Comparison
 from latencylab.experiment import Experiment
 from latencylab.measurement import Request
 from latencylab.runs import Run, RunName, all_frames, find_runs
@@ -99,4 +101,31 @@ def show(subject: Run | list[Run], name: str) -> None:
     """Draw one figure of `latencylab.figures.FIGURES`, with its text alternative."""
     listed = [subject] if isinstance(subject, Run) else subject
     drawn = figures.FIGURES[name](listed)
+    display(Image(style.png(drawn.figure), alt=drawn.alt))
+
+
+def slowest(listed: list[Run]) -> str:
+    """Per point: which stage made the slowest 1 % of frames slow; the excesses sum to the total's."""
+    parts = []
+    for point, group in tables.by_point(listed).items():
+        found = stages.slowest(all_frames(group))
+        shown = (found[["slow_ns", "typical_ns", "excess_ns"]] / 1e6).rename(columns=lambda c: c.replace("_ns", " ms"))
+        parts.append(f"{point}\n{shown.round(1).assign(frames=found['frames']).to_string()}")
+    return "\n\n".join(parts)
+
+
+def compared(a: str, b: str, margin: float) -> Comparison:
+    """The runs below `a` and below `b` (from the project root) compared. Raises `RunError` when there is none."""
+    return compare_runs.compare_folders(paths.resolve(a), paths.resolve(b), Rule(margin=margin))
+
+
+def changes(comparison: Comparison) -> str:
+    """The table of changes as text, and the verdict of each point."""
+    table = compare_runs.change_table(comparison).to_string(index=False)
+    return "\n".join([table, "", *compare_runs.verdict_lines(comparison)])
+
+
+def show_shift(comparison: Comparison) -> None:
+    """Draw the change of each quantile, with its text alternative."""
+    drawn = compare_runs.quantile_shift(comparison)
     display(Image(style.png(drawn.figure), alt=drawn.alt))
