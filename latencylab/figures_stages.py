@@ -31,7 +31,7 @@ def _stacked(axes: Any, data: pd.DataFrame) -> None:
 
 def budget(runs: list[Run]) -> Drawn:
     """Mean time per stage of the frames around p50, p90 and p99 of each point; the parts of a bar sum to its total."""
-    rows = {}
+    rows: dict[str, pd.Series] = {}
     for point, frames in _labelled(runs).items():
         found = stages.budget(frames) / 1e6
         rows |= {f"{point}, {q}": found[f"at_{q}_ns"] for q in ("p50", "p90", "p99")}
