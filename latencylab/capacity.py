@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from latencylab.percentiles import label
+from latencylab.quantiles import label
 from latencylab.saturation import Backlog
 
 

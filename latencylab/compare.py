@@ -12,7 +12,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from latencylab.percentiles import across_repetitions, label, percentiles
+from latencylab.percentiles import across_repetitions, percentiles
+from latencylab.quantiles import label
 
 Verdict = Literal["better", "worse", "equivalent", "cannot tell"]
 RunValues = Mapping[float, Sequence[float | None]]

@@ -13,7 +13,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from latencylab.percentiles import label, minimum_samples
+from latencylab.quantiles import label, minimum_samples
 
 _PRECISION_BITS = 10  # buckets of the CDF are no wider than 1/1024 of their latency
 

@@ -1,6 +1,5 @@
 """Exact percentiles of raw latencies, with intervals that assume no distribution."""
 
-import bisect
 import functools
 import math
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from latencylab.dependence import long_run_variance
+from latencylab.quantiles import check, label, minimum_samples
 
 _EXCEEDANCES = 30  # samples needed on either side of a level to see whether they cluster
 
@@ -43,30 +43,6 @@ class AcrossRepetitions:
     reason: str | None = None
 
 
-def label(q: float) -> str:
-    """The name of quantile `q` in tables and figures: 0.5 is ``p50``, 0.999 is ``p99.9``."""
-    return f"p{round(100 * q, 6):g}"
-
-
-@functools.cache
-def minimum_samples(q: float, confidence: float = 0.95) -> int:
-    """The smallest n for which an order-statistic interval of quantile `q` exists: 6, 29, 299 and 2995 for
-    p50, p90, p99 and p99.9 at 95 %.
-
-    The widest interval, from the smallest sample to the largest, misses with probability ``q^n + (1-q)^n``.
-    Source: Wilks, Ann. Math. Stat. 12, 1941; David and Nagaraja, Order Statistics, 3rd ed., section 7.1.
-    """
-    _check(q, confidence)
-
-    def miss(n: int) -> float:
-        return q**n + (1 - q) ** n - (1 - confidence)
-
-    enough = 1
-    while miss(enough) > 0:
-        enough *= 2
-    return bisect.bisect_left(range(enough + 1), True, lo=1, key=lambda n: miss(n) <= 0)
-
-
 @functools.cache
 def interval_ranks(n: int, q: float, confidence: float = 0.95) -> tuple[int, int] | None:
     """Ranks ``(j, k)``, from 1, of the order statistics that enclose quantile `q` of `n` independent samples with
@@ -76,7 +52,7 @@ def interval_ranks(n: int, q: float, confidence: float = 0.95) -> tuple[int, int
     must and the other side the rest. Source: David and Nagaraja, section 7.1; Le Boudec, Performance Evaluation of
     Computer and Communication Systems, 2010, theorem 2.1.
     """
-    _check(q, confidence)
+    check(q, confidence)
     error = 1 - confidence
     below, above = (1 - q) ** n, q**n  # the chance that even the first, or the last, lies on the wrong side
     if below + above > error:
@@ -168,7 +144,7 @@ def across_repetitions(per_run_values: Iterable[float | None], confidence: float
     would favour the runs that happened to be measurable; nor does a value of zero or less, which only clocks that
     disagree can give.
     """
-    _check(0.5, confidence)
+    check(0.5, confidence)
     values = list(per_run_values)
     present = [value for value in values if value is not None]
     if not values or len(present) < len(values):
@@ -182,10 +158,3 @@ def across_repetitions(per_run_values: Iterable[float | None], confidence: float
     half = stats.t.ppf(0.5 + confidence / 2, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs))
     low, value, high = np.exp([logs.mean() - half, logs.mean(), logs.mean() + half]).tolist()
     return AcrossRepetitions(value, low, high, len(logs))
-
-
-def _check(q: float, confidence: float) -> None:
-    if not 0 < q < 1:
-        raise ValueError(f"q must lie between 0 and 1, got {q}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")

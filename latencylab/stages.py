@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from latencylab.percentiles import label, quantile_of_sorted
+from latencylab.percentiles import quantile_of_sorted
+from latencylab.quantiles import label
 from services.contract.stamps import (
     INFERENCE_STAGES,
     INFERENCE_STAMPS,

@@ -4,11 +4,10 @@ from latencylab.percentiles import (
     AcrossRepetitions,
     Percentile,
     across_repetitions,
-    label,
-    minimum_samples,
     percentile,
     percentiles,
 )
+from latencylab.quantiles import label, minimum_samples
 from latencylab.saturation import Backlog, Window, backlog_series, backlog_slope
 from latencylab.steady_state import Halves, WarmUp, mser, stationary_halves, warmup_cut
 
