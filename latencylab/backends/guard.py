@@ -46,7 +46,7 @@ class Guard:
         self._process.wait()
 
 
-def _signal_group(pid: int, number: signal.Signals) -> bool:
+def _signal_group(pid: int, number: int) -> bool:
     try:
         os.killpg(pid, number)
     except (ProcessLookupError, PermissionError):
@@ -68,7 +68,7 @@ def main() -> None:
     deadline = time.monotonic() + GRACE_S
     while left and time.monotonic() < deadline:
         time.sleep(0.1)
-        left = [pid for pid in left if _signal_group(pid, signal.Signals(0))]
+        left = [pid for pid in left if _signal_group(pid, 0)]
     for pid in left:
         _signal_group(pid, signal.SIGKILL)
 
