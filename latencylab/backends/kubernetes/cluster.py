@@ -157,6 +157,7 @@ class Cluster:
         for delete in (
             self.apps.delete_collection_namespaced_deployment,
             self.apps.delete_collection_namespaced_stateful_set,
+            self.apps.delete_collection_namespaced_daemon_set,
             self.batch.delete_collection_namespaced_job,
         ):
             delete(self.namespace, propagation_policy="Background")
