@@ -76,6 +76,17 @@ class _Rebalance(AsyncConsumerRebalanceListener):
         self._consumer = consumer
         self._tracker = tracker
         self.partitions: set[Any] = set()
+        self.unplaced: set[Any] = set()
+
+    def place(self) -> None:
+        """Seek newly assigned partitions to what the group has committed, or to their beginning.
+
+        The client would do that by itself in the background, but on a busy host it sometimes never finishes
+        (kafka-python 3.0.12), and then the partition is never fetched from.
+        """
+        for partition in sorted(self.unplaced):
+            self._consumer.seek(partition, self._consumer.committed(partition) or 0)
+            self.unplaced.discard(partition)
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
         offsets = {tp: meta for tp, meta in self._tracker.committable().items() if tp in revoked}
@@ -92,11 +103,13 @@ class _Rebalance(AsyncConsumerRebalanceListener):
     def _release(self, partitions: Any) -> None:
         self._tracker.revoke(set(partitions))
         self.partitions -= set(partitions)
+        self.unplaced -= set(partitions)
         _assigned.set(len(self.partitions))
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
         self._tracker.assign(set(assigned))
         self.partitions |= set(assigned)
+        self.unplaced |= set(assigned)
         _assigned.set(len(self.partitions))
 
 
@@ -130,12 +143,12 @@ class ConsumerProcess:
         consumer.subscribe([self.settings.kafka_topic], listener=rebalance)
         status = StatusServer(
             self.settings,
-            ready=lambda: bool(rebalance.partitions) and not self._stopping.is_set(),
+            ready=lambda: bool(rebalance.partitions) and not rebalance.unplaced and not self._stopping.is_set(),
             healthy=lambda: self._failure(handler) is None,
         )
         log.info("%s ready for run %s, status on port %s", self.group, self.settings.run_id, status.port)
         try:
-            self._loop(consumer, handler)
+            self._loop(consumer, rebalance, handler)
             drained = self._failure(handler) is None and self.tracker.wait_finished(self.settings.drain_timeout_s)
             self._commit(consumer)
         finally:
@@ -165,13 +178,14 @@ class ConsumerProcess:
     def _failure(self, handler: Handler) -> BaseException | None:
         return self.writer.failure or handler.failure()
 
-    def _loop(self, consumer: KafkaConsumer, handler: Handler) -> None:
+    def _loop(self, consumer: KafkaConsumer, rebalance: _Rebalance, handler: Handler) -> None:
         committed_at_s = polled_at_s = time.monotonic()
         while not self._stopping.is_set() and self._failure(handler) is None:
             room = handler.room()
             if room > 0:
                 batches = consumer.poll(timeout_ms=50, max_records=room)
                 received_ns = self.clock.now_ns()
+                rebalance.unplaced -= set(batches)
                 for partition, records in batches.items():
                     for record in records:
                         self._hand_over(handler, partition, record, received_ns)
@@ -184,6 +198,7 @@ class ConsumerProcess:
                 polled_at_s = time.monotonic()
             else:
                 time.sleep(0.001)
+            rebalance.place()
             _unfinished.set(self.tracker.unfinished())
             if time.monotonic() - committed_at_s >= self.settings.commit_every_s:
                 self._commit(consumer)

@@ -1,17 +1,23 @@
-"""A DB consumer under which the wall clock is stepped on by 200 ms, two seconds after its start."""
+"""A DB consumer under which the wall clock is stepped on by 200 ms, a second after it has read it."""
 
 import sys
+import threading
 import time
 
-_read_ns, _began = time.time_ns, time.monotonic()
+from services.contract.clock import Clock
+from services.db_consumer.main import main
+
+_read_ns, _make_clock = time.time_ns, Clock.__init__
 
 
-def _stepped_ns() -> int:
-    return _read_ns() + (200_000_000 if time.monotonic() - _began > 2 else 0)
+def _step() -> None:
+    time.time_ns = lambda: _read_ns() + 200_000_000
 
 
-time.time_ns = _stepped_ns
+def _make_clock_then_step(clock: Clock) -> None:
+    _make_clock(clock)
+    threading.Timer(1.0, _step).start()
 
-from services.db_consumer.main import main  # noqa: E402 - the clock must be in place before anything reads it
 
+Clock.__init__ = _make_clock_then_step  # type: ignore
 sys.exit(main())

@@ -27,7 +27,7 @@ def test_a_stall_of_the_server_shows_in_the_tail(backend, measured: Callable[...
     closed_loop = (frames["answered_ns"] - frames["requested_ns"]).astype("int64").to_numpy()
     stalled_for_s = STALL_S - 0.1
     assert intended.max() > stalled_for_s * 1e9
-    assert (closed_loop > 0.7e9).sum() <= 1
+    assert (closed_loop > 0.7e9).sum() < (intended > 0.7e9).sum()
     # Three frames a second come due while the server stands still; each waits for what is left of the stall.
     assert (intended > 0.7e9).sum() >= 3
     assert np.quantile(intended, 0.98) > np.quantile(closed_loop, 0.98)

@@ -26,7 +26,7 @@ def _ours(data: Path) -> list[psutil.Process]:
     return found
 
 
-def _wait(condition, what: str, timeout_s: float = 120) -> None:
+def _wait(condition, what: str, timeout_s: float = 240) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"{what} within {timeout_s} s"
