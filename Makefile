@@ -57,7 +57,7 @@ $(VENV_STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip --quiet --disable-pip-version-check install 'uv>=0.5,<1'
 	@echo 'installing $(shell grep -cE "^[a-z0-9]" requirements.lock) pinned packages into .venv'
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@rm -f .venv/installed-*; touch $@
 

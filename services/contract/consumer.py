@@ -37,6 +37,10 @@ _unfinished = Gauge("unfinished_frames", "Frames delivered and not yet finished"
 
 _NO_ROOM_HEARTBEAT_S = 5.0
 
+# A poll returns as soon as there are frames; it must outlast a join, because kafka-python 3.0.12 forgets a join that
+# outlives its poll: the member then sends no heartbeats, is put out of the group, and never fetches again.
+_POLL_MS = 1000
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -183,7 +187,7 @@ class ConsumerProcess:
         while not self._stopping.is_set() and self._failure(handler) is None:
             room = handler.room()
             if room > 0:
-                batches = consumer.poll(timeout_ms=50, max_records=room)
+                batches = consumer.poll(timeout_ms=_POLL_MS, max_records=room)
                 received_ns = self.clock.now_ns()
                 rebalance.unplaced -= set(batches)
                 for partition, records in batches.items():
