@@ -12,10 +12,10 @@ import ansible_runner
 from tqdm.auto import tqdm
 
 from latencylab import paths
+from latencylab.chameleon.during import STATE
 from latencylab.chameleon.guard import Guard
 
 ANSIBLE: Final = paths.ROOT / "ansible"
-STATE: Final = ANSIBLE / ".state"
 KUBECONFIG: Final = STATE / "kubeconfig"
 
 
@@ -126,7 +126,7 @@ def provision(site: Site, cloud: str = "chameleon", prefix: str = "latencylab", 
 
 
 def show(said: Progress) -> None:
-    """Print the tables of a provisioning: nodes, clocks, pods; the price of the lease and the tunnel where there is one."""
+    """Print the tables of nodes, clocks and pods, and the price of the lease and the tunnel where there is one."""
     for task in ("Node table", "Clock table", "Pod table", "Price of the lease", "How to reach the cluster from here"):
         if task in said.said:
             print(*said.said[task], sep="\n", end="\n\n")

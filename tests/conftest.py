@@ -1,7 +1,7 @@
 """Made-up runs: what a backend leaves of a run, frame by frame, and a backend in memory that leaves it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -257,7 +257,7 @@ def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_run() -> Iterator[Callable[..., Run]]:
+def make_run() -> Callable[..., Run]:
     """Record a complete run below ``root`` with a made-up backend: ``make_run(root, name, backend, **parameters)``."""
 
     def make(root: Path, name: RunName, backend: MemoryBackend | None = None, **parameters: Any) -> Run:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from latencylab.chameleon.during import STATE
 from latencylab.chameleon.guard import Guard
 from latencylab.chameleon.lease import LeaseDesk, LeaseError, connect
 from latencylab.chameleon.teardown import Teardown, TeardownError, belongs
@@ -37,9 +38,7 @@ class _Account:
     envvar="LATENCYLAB_PREFIX",
     help="what the names of our things start with",
 )
-@click.option(
-    "--state", type=click.Path(path_type=Path), default=Path("ansible/.state"), show_default=True, help="state folder"
-)
+@click.option("--state", type=click.Path(path_type=Path), default=STATE, help="state folder")
 @click.pass_context
 def main(context: click.Context, cloud: str, prefix: str, state: Path) -> None:
     """Leases on Chameleon Cloud."""

@@ -14,8 +14,12 @@ import openstack
 from blazarclient.client import Client
 from blazarclient.exception import BlazarClientException
 
+from latencylab import paths
+
 _API_DATE: Final = "%Y-%m-%d %H:%M"  # what Blazar takes, in UTC
 _GONE: Final = ("TERMINATED", "DELETED")
+_FILE: Final = "lease.json"
+_CLOUDS: Final = paths.ROOT / "ansible" / "clouds.yaml"
 
 
 class LeaseError(RuntimeError):
@@ -88,6 +92,14 @@ class Lease:
         return {**asdict(self), "start": self.start.isoformat(), "end": self.end.isoformat()}
 
 
+def remembered_in(state: Path) -> dict[str, str] | None:
+    """{"cloud", "name", "id"} of the lease last made there that may still be; no id: the answer was lost."""
+    try:
+        return json.loads((state / _FILE).read_text())
+    except FileNotFoundError:
+        return None
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -97,12 +109,14 @@ def _utc(text: str) -> datetime:
 
 
 def connect(cloud: str) -> openstack.connection.Connection:
-    """The connection that `cloud` of clouds.yaml names.
+    """The connection that `cloud` of clouds.yaml names: that of ansible/, or where openstacksdk looks for one.
 
     Raises `LeaseError` when there is no such entry.
     """
+    files = [str(_CLOUDS), *openstack.config.loader.CONFIG_FILES]
     try:
-        return openstack.connect(cloud=cloud)
+        region = openstack.config.OpenStackConfig(config_files=files).get_one(cloud=cloud)
+        return openstack.connection.Connection(config=region)
     except openstack.exceptions.ConfigException as error:
         raise LeaseError(f"clouds.yaml: {error}; copy ansible/clouds.example.yaml and fill it in") from None
 
@@ -122,7 +136,7 @@ class LeaseDesk:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._connection = connection
-        self._file = state / "lease.json"
+        self._file = state / _FILE
         self._poll_s = poll_s
         self._sleep = sleep
         config = connection.config
@@ -132,13 +146,6 @@ class LeaseDesk:
             region_name=config.get_region_name("reservation"),
             interface=config.get_interface("reservation"),
         ).lease
-
-    def remembered(self) -> dict[str, str] | None:
-        """{"name", "id"} of the lease last made here that may still be there; no id: the answer was lost."""
-        try:
-            return json.loads(self._file.read_text())
-        except FileNotFoundError:
-            return None
 
     def list(self) -> list[Lease]:
         """Leases that have not ended."""
@@ -238,7 +245,7 @@ class LeaseDesk:
         self._forget(lease_id)
 
     def _forget(self, lease_id: str) -> None:
-        remembered = self.remembered()
+        remembered = remembered_in(self._file.parent)
         if remembered and remembered["id"] in ("", lease_id):
             self._file.unlink()
 
@@ -246,7 +253,7 @@ class LeaseDesk:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         new = self._file.with_suffix(".new")
         with new.open("w") as file:
-            json.dump({"name": name, "id": lease_id}, file)
+            json.dump({"cloud": self._connection.config.name, "name": name, "id": lease_id}, file)
             file.flush()
             os.fsync(file.fileno())
         new.replace(self._file)

@@ -7,8 +7,17 @@ from datetime import UTC, datetime, timedelta
 import openstack
 import pytest
 
-from latencylab.chameleon.heartbeat import Heartbeat
-from latencylab.chameleon.lease import LeaseDesk, LeaseError, LeaseRefusedError, LeaseRequest, connect, utc_now
+from latencylab.chameleon.during import lease_kept
+from latencylab.chameleon.heartbeat import Heartbeat, LeaseTooShortError
+from latencylab.chameleon.lease import (
+    LeaseDesk,
+    LeaseError,
+    LeaseRefusedError,
+    LeaseRequest,
+    connect,
+    remembered_in,
+    utc_now,
+)
 from latencylab.chameleon.teardown import Teardown, TeardownError
 
 REQUEST = LeaseRequest("lab-test-lease", "m1.xlarge", machines=4, minutes=60)
@@ -24,7 +33,7 @@ def test_a_lease_becomes_active_and_its_id_is_on_disk(cloud, desk):
     assert made
     assert lease.status == "ACTIVE"
     assert lease.machines == 4
-    assert desk.remembered() == {"name": REQUEST.name, "id": lease.id}
+    assert remembered_in(cloud.state_folder) == {"cloud": "fake", "name": REQUEST.name, "id": lease.id}
     assert 3500 < lease.left_s() <= 3660
     flavor = connect("fake").compute.get_flavor(lease.reserved_flavors[0])
     assert flavor.name == f"reservation:{lease.reserved_flavors[0]}"
@@ -41,7 +50,7 @@ def test_the_id_is_on_disk_before_the_wait(cloud, desk):
     seen = []
 
     def sleep(seconds):
-        seen.append(desk.remembered())
+        seen.append(remembered_in(cloud.state_folder))
         raise KeyboardInterrupt
 
     waiting = LeaseDesk(connect("fake"), cloud.state_folder, sleep=sleep)
@@ -49,7 +58,7 @@ def test_the_id_is_on_disk_before_the_wait(cloud, desk):
         waiting.ensure(REQUEST)
     assert seen[0]["id"]
     assert cloud.left() == {}
-    assert desk.remembered() is None
+    assert remembered_in(cloud.state_folder) is None
 
 
 def test_a_wait_that_takes_too_long_ends_the_lease(cloud, desk):
@@ -82,7 +91,7 @@ def test_a_refusal_says_what_blazar_said(cloud, desk, status, message):
     with pytest.raises(LeaseRefusedError, match=message):
         desk.ensure(REQUEST)
     assert cloud.left() == {}
-    assert desk.remembered() is None
+    assert remembered_in(cloud.state_folder) is None
 
 
 def test_a_lost_answer_does_not_leak_the_lease(cloud, desk):
@@ -91,7 +100,7 @@ def test_a_lost_answer_does_not_leak_the_lease(cloud, desk):
         desk.ensure(REQUEST)
     assert "POST /reservation/v1/leases" in cloud.state()["journal"]
     assert cloud.left() == {}
-    assert desk.remembered() is None
+    assert remembered_in(cloud.state_folder) is None
 
 
 def test_an_unknown_flavor_names_those_there_are(cloud, desk):
@@ -137,7 +146,7 @@ def test_an_end_that_stays_refused_is_an_error_and_remembered(cloud, desk):
     cloud.order(faults=[{"pattern": "DELETE /reservation", "status": 500, "message": "broken", "times": 10**6}])
     with pytest.raises(LeaseError, match=r"can't be deleted .*broken"):
         desk.end(lease.id, timeout_s=0.1)
-    assert desk.remembered() == {"name": REQUEST.name, "id": lease.id}
+    assert remembered_in(cloud.state_folder) == {"cloud": "fake", "name": REQUEST.name, "id": lease.id}
 
 
 def test_a_heartbeat_keeps_the_end_away_but_not_beyond_the_limit(cloud, desk):
@@ -170,6 +179,44 @@ def test_a_heartbeat_survives_a_refusal_and_tells(cloud, desk):
     assert "taken" in heartbeat.problem
     heartbeat.beat()
     assert heartbeat.problem is None
+
+
+@pytest.fixture
+def on_the_lease(cloud, desk, monkeypatch):
+    """A lease of an hour under the cluster that KUBECONFIG names."""
+    lease, _ = desk.ensure(REQUEST)
+    monkeypatch.setenv("KUBECONFIG", str(cloud.state_folder / "kubeconfig"))
+    return lease
+
+
+def test_a_sweep_shows_the_lease_before_and_after_and_prolongs_it(cloud, desk, on_the_lease):
+    said: list[str] = []
+    with lease_kept(3000, said.append, cloud.state_folder):
+        assert "lease-heartbeat" in {thread.name for thread in threading.enumerate()}
+    assert len(said) == 2
+    assert all("lease lab-test-lease (ACTIVE) ends" in line and "x 4 machines" in line for line in said)
+
+
+def test_a_sweep_that_can_not_end_in_time_is_refused(cloud, desk, on_the_lease):
+    with (
+        pytest.raises(LeaseTooShortError, match=r"needs 60 min .* prolong --minutes [56]"),
+        lease_kept(3600, print, cloud.state_folder),
+    ):
+        pytest.fail("the sweep began")
+
+
+def test_a_sweep_elsewhere_has_nothing_to_do_with_the_lease(cloud, desk, on_the_lease, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", str(cloud.folder / "minikube"))
+    with lease_kept(10**6, pytest.fail, cloud.state_folder):
+        pass
+
+
+def test_a_lease_that_has_ended_does_not_refuse(cloud, desk, on_the_lease):
+    desk._api.delete(on_the_lease.id)
+    said: list[str] = []
+    with lease_kept(10**6, said.append, cloud.state_folder):
+        pass
+    assert said == ["lease lab-test-lease has ended"]
 
 
 def furnish(desk: LeaseDesk) -> openstack.connection.Connection:

@@ -100,7 +100,7 @@ def test_what_the_code_imports_is_required(python_image):
     assert not missing
 
 
-OPTIONAL = {"onnxruntime"}
+OPTIONAL = {"onnxruntime", "tf2onnx"}
 """Behind a setting; the image is built without it."""
 
 

@@ -71,7 +71,7 @@ def test_complete_runs_are_skipped_and_missing_ones_made_up_for(executed, backen
     execution.run_sweep(sweep, tmp_path, echo=quiet)
     shutil.rmtree(tmp_path / "load" / "producers=2")
     executed.clear()
-    told = []
+    told: list[str] = []
     outcome = execution.run_sweep(sweep, tmp_path, echo=told.append)
     assert executed == ["load/producers=2/1"]
     assert (outcome.done, outcome.skipped) == (1, 2)

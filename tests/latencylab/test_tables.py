@@ -40,7 +40,7 @@ def test_a_point_of_several_runs_reports_the_interval_across_them(runs):
 def test_a_percentile_that_any_run_lacks_is_not_reported(runs):
     found = tables.reported(runs[1:], 0.999)
     assert (found.value_ns, found.low_ns) == (None, None)
-    assert found.reason.startswith("p99.9 needs 2995 frames")
+    assert str(found.reason).startswith("p99.9 needs 2995 frames")
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ PRODUCER: Final = "producer"
 _RUN_LABEL: Final = "latencylab.io/run"
 _INPUT: Final = "/input"
 _START_LINE_TIMEOUT_S: Final = 240.0
+_LEAST_LEAD_S: Final = 3.0  # the start is published by a process in the cluster that connects to the broker first
 
 
 class KubernetesBackend:
@@ -48,6 +49,7 @@ class KubernetesBackend:
         self._sampler: PodSampler | None = None
         self._incidents: list[str] = []
         self._clocks: list[PairOffset] = []
+        self._pods: list[pods.Pod] = []
 
     def up(self, experiment: Experiment, progress: Progress) -> None:
         try:
@@ -57,7 +59,7 @@ class KubernetesBackend:
             raise
 
     def describe(self) -> dict[str, Any]:
-        return evidence.describe(self._deployment) | {"clocks": [pair.as_dict() for pair in self._clocks]}
+        return evidence.describe(self._deployment, self._pods) | {"clocks": [pair.as_dict() for pair in self._clocks]}
 
     def prepare(self, plan: RunPlan, progress: Progress) -> None:
         self._plan = plan
@@ -83,7 +85,8 @@ class KubernetesBackend:
         watch.wait_ready(wanted, _START_LINE_TIMEOUT_S, progress)
         self._clocks = clocks.measure(self._cluster, watch)
         self._sampler = PodSampler(self._cluster)
-        for pod in watch.pods():
+        self._pods = watch.pods()
+        for pod in self._pods:
             self._sampler.see(pod)
         watch.listeners.append(self._sampler.see)
         watch.record()
@@ -133,7 +136,7 @@ class KubernetesBackend:
 
     def release(self, lead_s: float) -> int:
         assert self._plan is not None
-        return int(self._deployment.toolbox.ask("start", run_id=self._plan.run_id, lead_s=lead_s))
+        return int(self._deployment.toolbox.ask("start", run_id=self._plan.run_id, lead_s=max(lead_s, _LEAST_LEAD_S)))
 
     def producers_left(self) -> int:
         assert self._plan is not None

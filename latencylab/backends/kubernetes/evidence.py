@@ -11,9 +11,10 @@ from latencylab.backends.kubernetes.deployment import Deployment
 from latencylab.backends.kubernetes.pods import Pod
 
 
-def describe(deployment: Deployment) -> dict[str, Any]:
-    """See `latencylab.backends.backend.Backend.describe`."""
+def describe(deployment: Deployment, of_run: list[Pod]) -> dict[str, Any]:
+    """See `latencylab.backends.backend.Backend.describe`; `of_run` are pods that may be gone."""
     running = [pod for pod in deployment.watch.pods() if pods.phase(pod) == "Running"]
+    known = {pods.name(pod): pod for pod in [*of_run, *running]}
     nodes = {pod["spec"]["nodeName"]: pod for pod in running}
     caveats = []
     if len(nodes) == 1:
@@ -25,8 +26,8 @@ def describe(deployment: Deployment) -> dict[str, Any]:
         "database": deployment.database,
         "broker": {"name": "Apache Kafka", "version": _kafka_version(deployment.cluster)},
         "hosts": [_host(deployment.cluster, node, pod) for node, pod in sorted(nodes.items())],
-        "images": {name: digest for pod in running for name, digest in pods.images(pod).items()},
-        "placement": {pods.name(pod): pod["spec"]["nodeName"] for pod in running},
+        "images": {name: digest for pod in known.values() for name, digest in pods.images(pod).items()},
+        "placement": {name: pod["spec"]["nodeName"] for name, pod in sorted(known.items())},
         "cluster": {"overlay": deployment.settings.overlay, "components": deployment.settings.components},
         "caveats": caveats,
     }

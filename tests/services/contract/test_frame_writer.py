@@ -32,7 +32,8 @@ def written(tmp_path):
 
     def run(collection, count=1, retry_for_s=30.0):
         file = LatencyCsv(tmp_path / "latency.csv", ("seq", "stored_ns", "write_ns", "attempts"), 3600)
-        finished, refused = [], []
+        finished: list[tuple[int, list[int]]] = []
+        refused: list[str] = []
 
         def on_disk():
             return [int(row["seq"]) for row in csv.DictReader(file.path.open())]

@@ -8,6 +8,11 @@ from services.contract.clock import Clock
 from services.inference_consumer.client import InferenceClient, RejectedError, UnavailableError
 
 
+class Server(ThreadingHTTPServer):
+    answers: list[tuple[int, dict[str, str]] | None]
+    seen: list[tuple[str, str, bytes]]
+
+
 @pytest.fixture
 def server():
     """A real HTTP server whose answers are the list that a test fills: (status, headers), or None to hang up."""
@@ -31,7 +36,7 @@ def server():
         def log_message(self, *_):
             """Quiet."""
 
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    running = Server(("127.0.0.1", 0), Handler)
     running.answers, running.seen = [], []
     threading.Thread(target=running.serve_forever, daemon=True).start()
     yield running

@@ -62,7 +62,7 @@ def test_a_client_that_leaves_while_waiting_costs_no_forward_pass(server, state,
     assert engine.entered.acquire(timeout=10)
     leaver = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     leaver.request("POST", "/predict", make_image(2), {"Content-Type": "image/jpeg"})
-    while state.batcher.places_taken < 1:
+    while not state.batcher._waiting:
         time.sleep(0.01)
     [item] = state.batcher._waiting
     leaver.close()

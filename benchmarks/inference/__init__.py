@@ -1,0 +1,1 @@
+"""The inference server against what people use instead: ``python -m benchmarks.inference``."""

@@ -1,0 +1,75 @@
+"""Which decoder: time of JPEG bytes to the network's input, and how far each is from decoding the whole picture.
+
+``python -m benchmarks.inference.decoders`` is the measurement behind the decoder that
+`services.inference_server.decode` pins.
+"""
+
+import io
+import statistics
+import time
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from benchmarks.inference.frames import make_frames
+from services.inference_server.decode import SIDE, Pixels, to_array
+
+_ROUNDS: Final = 7
+
+
+def _resize(image: Image.Image) -> Pixels:
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+
+
+def pillow(jpeg: bytes) -> Pixels:
+    """Pillow, whole picture."""
+    return _resize(Image.open(io.BytesIO(jpeg)).convert("RGB"))
+
+
+def pillow_draft(jpeg: bytes) -> Pixels:
+    """Pillow with `draft`: the DCT scales the picture down."""
+    image = Image.open(io.BytesIO(jpeg))
+    image.draft("RGB", (SIDE, SIDE))
+    return _resize(image.convert("RGB"))
+
+
+def whole_simplejpeg(jpeg: bytes) -> Pixels:
+    """simplejpeg, whole picture."""
+    return _resize(Image.fromarray(simplejpeg.decode_jpeg(jpeg, "RGB")))
+
+
+DECODERS: Final[dict[str, Callable[[bytes], Pixels]]] = {
+    "Pillow": pillow,
+    "Pillow draft": pillow_draft,
+    "simplejpeg": whole_simplejpeg,
+    "simplejpeg, DCT scale (pinned)": to_array,
+}
+
+
+def main() -> None:
+    """Measure in turn, each on the same frames, and print medians over rounds with their spread."""
+    frames = make_frames(24)
+    spent: dict[str, list[float]] = {name: [] for name in DECODERS}
+    for decode in DECODERS.values():
+        decode(frames[0])
+    for _ in range(_ROUNDS):
+        for name, decode in DECODERS.items():
+            began = time.perf_counter()
+            for jpeg in frames:
+                decode(jpeg)
+            spent[name].append((time.perf_counter() - began) / len(frames) * 1e3)
+    print(f"JPEG 640x480 to {SIDE}x{SIDE}, {len(frames)} frames, {_ROUNDS} rounds in turn")
+    print(f"{'decoder':<32}{'ms/image':>10}{'least':>8}{'most':>8}{'mean difference of a pixel':>30}")
+    for name, decode in DECODERS.items():
+        difference = statistics.mean(
+            float(np.abs(decode(jpeg).astype(int) - pillow(jpeg)).mean()) for jpeg in frames[:8]
+        )
+        times = spent[name]
+        print(f"{name:<32}{statistics.median(times):>10.2f}{min(times):>8.2f}{max(times):>8.2f}{difference:>30.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Clients: a fixed number that each wait for their answer, or requests at a fixed rate whatever comes back."""
+
+import base64
+import http.client
+import itertools
+import json
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+_TIMEOUT_S: Final = 120
+
+Encode = Callable[[bytes], tuple[bytes, str]]
+"""From a JPEG to a request body and its media type."""
+
+
+def raw(jpeg: bytes) -> tuple[bytes, str]:
+    """The JPEG as it is."""
+    return jpeg, "image/jpeg"
+
+
+def base64_json(jpeg: bytes) -> tuple[bytes, str]:
+    """``{"image": "<base64>"}``."""
+    return json.dumps({"image": base64.b64encode(jpeg).decode()}).encode(), "application/json"
+
+
+def base64_list(jpeg: bytes) -> tuple[bytes, str]:
+    """``{"images": ["<base64>"]}``."""
+    return json.dumps({"images": [base64.b64encode(jpeg).decode()]}).encode(), "application/json"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where and how a server takes an image; `keep_alive` says whether a client keeps its connection."""
+
+    port: int
+    encode: Encode = raw
+    keep_alive: bool = True
+
+
+class Client:
+    """One client of a server, with a connection of its own."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._connection: http.client.HTTPConnection | None = None
+
+    def ask(self, jpeg: bytes) -> tuple[int, Any]:
+        """Status and JSON answer."""
+        body, media_type = self._target.encode(jpeg)
+        if self._connection is None:
+            self._connection = http.client.HTTPConnection("127.0.0.1", self._target.port, timeout=_TIMEOUT_S)
+        self._connection.request("POST", "/predict", body, {"Content-Type": media_type})
+        response = self._connection.getresponse()
+        answer = json.loads(response.read())
+        if not self._target.keep_alive:
+            self.close()
+        return response.status, answer
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+@dataclass(frozen=True)
+class Closed:
+    """What a closed loop gave: images a second in the steady part, and every latency in seconds."""
+
+    images_per_s: float
+    latencies_s: list[float]
+
+
+def closed_loop(target: Target, frames: list[bytes], clients: int, images: int, limit_s: float) -> Closed:
+    """`clients` clients ask until `images` have been answered after the first `clients`, or `limit_s` have passed.
+
+    The first answer of each client is warm-up, and what is still under way at the end does not count. Raises
+    `RuntimeError` when an answer is not 200.
+    """
+    numbers, lock, done = itertools.count(), threading.Lock(), threading.Event()
+    finished: list[tuple[float, float]] = []
+    failures: list[str] = []
+    deadline = time.perf_counter() + limit_s
+
+    def work() -> None:
+        client = Client(target)
+        while not done.is_set():
+            frame = frames[next(numbers) % len(frames)]
+            began = time.perf_counter()
+            status, answer = client.ask(frame)
+            ended = time.perf_counter()
+            with lock:
+                finished.append((ended, ended - began))
+                if status != 200:
+                    failures.append(f"{status} {answer}")
+                if len(finished) >= clients + images or ended > deadline or failures:
+                    done.set()
+        client.close()
+
+    with ThreadPoolExecutor(clients) as pool:
+        for future in [pool.submit(work) for _ in range(clients)]:
+            future.result()
+    if failures:
+        raise RuntimeError(f"the server answered {failures[0]}")
+    steady = finished[clients : clients + images]
+    span_s = steady[-1][0] - finished[clients - 1][0]
+    return Closed(len(steady) / span_s, [latency for _, latency in steady])
+
+
+@dataclass(frozen=True)
+class Open:
+    """What an open loop gave: latencies in seconds of those labelled and of those refused, and anything else."""
+
+    offered: int
+    labelled_s: list[float]
+    refused_s: list[float]
+    others: list[str]
+
+
+def open_loop(target: Target, frames: list[bytes], rate_hz: float, seconds: float) -> Open:
+    """Send at `rate_hz` whatever comes back; latency starts at the intended time, so a late client hides nothing."""
+    count = int(rate_hz * seconds)
+    local, lock = threading.local(), threading.Lock()
+    labelled: list[float] = []
+    refused: list[float] = []
+    others: list[str] = []
+    start = time.perf_counter() + 0.2
+
+    def send(index: int) -> None:
+        intended = start + index / rate_hz
+        time.sleep(max(intended - time.perf_counter(), 0))
+        if not hasattr(local, "client"):
+            local.client = Client(target)
+        try:
+            status, _ = local.client.ask(frames[index % len(frames)])
+        except OSError as error:
+            status = 0
+            others.append(repr(error))
+            local.client.close()
+        latency = time.perf_counter() - intended
+        with lock:
+            if status == 200:
+                labelled.append(latency)
+            elif status == 503:
+                refused.append(latency)
+            elif status:
+                others.append(str(status))
+
+    with ThreadPoolExecutor(min(count, 128)) as pool:
+        list(pool.map(send, range(count)))
+    return Open(count, labelled, refused, others)
+
+
+def percentile(values: list[float], percent: int) -> float:
+    """Percentile of raw samples; NaN when there are none."""
+    if len(values) < 2:
+        return values[0] if values else float("nan")
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]

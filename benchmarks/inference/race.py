@@ -1,0 +1,92 @@
+"""All contenders at each concurrency, in turn, several rounds; and the table of it."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tqdm.auto import tqdm
+
+from benchmarks.inference.contenders import Running
+from benchmarks.inference.limit import Limit
+from benchmarks.inference.load import closed_loop, percentile
+
+CONCURRENCIES: Final = (1, 8, 32)
+LIMIT: Final = "in-process limit"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One contender at one concurrency in one round. The limit has no latencies."""
+
+    images_per_s: float
+    cpu_s: float
+    latencies_s: Sequence[float] = ()
+
+
+Results = dict[tuple[str, int], list[Turn]]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured: rounds, images per client count, and seconds after which a turn ends."""
+
+    rounds: int
+    images: dict[int, int]
+    limit_s: float
+
+
+FULL: Final = Size(3, {1: 20, 8: 48, 32: 80}, 20.0)
+QUICK: Final = Size(1, {1: 6, 8: 16, 32: 32}, 10.0)
+
+
+def race(servers: Sequence[Running], limit: Limit, frames: list[bytes], size: Size, batch_max: int) -> Results:
+    """Every server is paused but the one whose turn it is; the order changes from round to round."""
+    results: Results = defaultdict(list)
+    turns = size.rounds * len(CONCURRENCIES) * (len(servers) + 1)
+    with tqdm(total=turns, unit="turn", desc="race", leave=False) as progress:
+        for number in range(size.rounds):
+            for clients in CONCURRENCIES:
+                images = size.images[clients]
+                rate, cpu_s = limit.measure(min(clients, batch_max), images)
+                results[LIMIT, clients].append(Turn(rate, cpu_s))
+                progress.update()
+                shift = number % len(servers)
+                for server in [*servers[shift:], *servers[:shift]]:
+                    results[server.contender.name, clients].append(_turn(server, frames, clients, size))
+                    progress.update()
+    return results
+
+
+def _turn(server: Running, frames: list[bytes], clients: int, size: Size) -> Turn:
+    server.resume()
+    try:
+        before = server.cpu_s()
+        closed = closed_loop(server.target, frames, clients, size.images[clients], size.limit_s)
+        spent = server.cpu_s() - before
+        answered = len(closed.latencies_s) + 2 * clients - 1  # with the warm-up and those under way at the end
+        return Turn(closed.images_per_s, spent / answered, closed.latencies_s)
+    finally:
+        server.pause()
+
+
+def print_race(results: Results, names: Sequence[str]) -> None:
+    """Medians over the rounds with the least and the most; the ratio is the median of the rounds' own ratios."""
+    for clients in CONCURRENCIES:
+        print(f"\n{clients} client{'s' if clients > 1 else ''}")
+        print(f"{'':<18}{'images/s':>9}{'least':>8}{'most':>8}{'ours is':>10}{'p50 ms':>9}{'p99 ms':>9}{'CPU ms':>8}")
+        ours = results["ours", clients]
+        for name in [*names, LIMIT]:
+            turns = results[name, clients]
+            rates = [turn.images_per_s for turn in turns]
+            ratio = statistics.median(
+                own.images_per_s / turn.images_per_s for own, turn in zip(ours, turns, strict=True)
+            )
+            pooled = [latency * 1e3 for turn in turns for latency in turn.latencies_s]
+            latency = f"{percentile(pooled, 50):>9.0f}{percentile(pooled, 99):>9.0f}" if pooled else f"{'':>18}"
+            cpu_ms = statistics.median(turn.cpu_s for turn in turns) * 1e3
+            print(
+                f"{name:<18}{statistics.median(rates):>9.1f}{min(rates):>8.1f}{max(rates):>8.1f}"
+                f"{ratio:>8.2f} x{latency}{cpu_ms:>8.0f}"
+            )

@@ -1,0 +1,1 @@
+"""The servers that ours is compared with. Those of other projects run in an environment of their own."""
