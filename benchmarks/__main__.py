@@ -14,7 +14,6 @@ BENCHMARKS = {
     "analysis": "ten million rows of latency CSV",
     "overhead": "what the measuring itself costs",
     "inference": "the inference server against what people use instead",
-    "pipeline": "the whole pipeline against a naive one",
 }
 
 
