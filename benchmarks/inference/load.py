@@ -77,8 +77,8 @@ class Closed:
 
 
 def closed_loop(target: Target, frames: list[bytes], clients: int, images: int, limit_s: float) -> Closed:
-    """`clients` clients ask until `images` have been answered after the first `clients`, or `limit_s` have passed.
-
+    """`clients` clients ask until `images` have been answered after the first `clients`, or `limit_s` have passed
+    and each has had two answers.
     The first answer of each client is warm-up, and what is still under way at the end does not count. Raises
     `RuntimeError` when an answer is not 200.
     """
@@ -98,7 +98,8 @@ def closed_loop(target: Target, frames: list[bytes], clients: int, images: int, 
                 finished.append((ended, ended - began))
                 if status != 200:
                     failures.append(f"{status} {answer}")
-                if len(finished) >= clients + images or ended > deadline or failures:
+                late = ended > deadline and len(finished) >= 2 * clients
+                if len(finished) >= clients + images or late or failures:
                     done.set()
         client.close()
 

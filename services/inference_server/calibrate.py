@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import subprocess
 import sys
 import time
@@ -155,6 +156,8 @@ def main() -> None:
         sys.exit("set CACHE_DIRECTORY: it is where the results are kept")
     settings = weights.resolve(settings)
     folder, cpu = artefacts.folder_of(settings, cache), read_cpu()
+    if os.getloadavg()[0] > cpu.threads / 2:
+        log.warning("other processes are busy (load %.1f): what is measured now is theirs too", os.getloadavg()[0])
     store = _store(settings, folder, cpu)
     fresh = run(settings, folder, candidates(settings, cpu), _ALL_S)
     others = [m for m in _read(store) if m.form not in {n.form for n in fresh}]

@@ -45,6 +45,7 @@ def load(state: ServerState) -> Engine:
     """Make the engine and fill in what /info says of it."""
     engine, facts = model.build_engine(state.settings)
     state.info.update(facts)
+    state.metrics.engine.info({"form": facts["engine"]["form"], "library": facts["engine"]["library"]})
     return engine
 
 
