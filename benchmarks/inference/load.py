@@ -79,6 +79,7 @@ class Closed:
 def closed_loop(target: Target, frames: list[bytes], clients: int, images: int, limit_s: float) -> Closed:
     """`clients` clients ask until `images` have been answered after the first `clients`, or `limit_s` have passed
     and each has had two answers.
+
     The first answer of each client is warm-up, and what is still under way at the end does not count. Raises
     `RuntimeError` when an answer is not 200.
     """
