@@ -9,6 +9,7 @@ import yaml
 
 from latencylab import __version__, paths
 from latencylab.backends.backend import BackendError, make_backend
+from latencylab.chameleon.during import lease_kept
 from latencylab.experiment import Experiment, ExperimentError
 from latencylab.runs import RunError, find_runs
 from latencylab.sweep import Sweep, SweepError
@@ -90,7 +91,8 @@ def _run_sweep(design: Sweep, *, new: bool) -> None:
     click.echo(
         f"{runs} runs of {points} points, about {design.estimated_s() / 60:.1f} min and the start of the pipeline"
     )
-    outcome = run_sweep(design, paths.runs(), new=new, echo=click.echo)
+    with lease_kept(design.estimated_s(), click.echo):
+        outcome = run_sweep(design, paths.runs(), new=new, echo=click.echo)
     print_sweep(outcome, click.echo)
     if outcome.failed:
         sys.exit(1)

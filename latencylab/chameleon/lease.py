@@ -15,6 +15,7 @@ from blazarclient.client import Client
 from blazarclient.exception import BlazarClientException
 
 from latencylab import paths
+from latencylab.backends.backend import BackendError
 
 _API_DATE: Final = "%Y-%m-%d %H:%M"  # what Blazar takes, in UTC
 _GONE: Final = ("TERMINATED", "DELETED")
@@ -22,7 +23,7 @@ _FILE: Final = "lease.json"
 _CLOUDS: Final = paths.ROOT / "ansible" / "clouds.yaml"
 
 
-class LeaseError(RuntimeError):
+class LeaseError(BackendError):
     """A lease that could not be made, kept or ended; the text says why and what to do."""
 
 
