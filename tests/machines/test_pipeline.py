@@ -54,7 +54,7 @@ def latencylab(loaded, tmp_path):
             **os.environ,
             "KUBECONFIG": str(loaded.state / "kubeconfig"),
             "LATENCYLAB_OVERLAY": "chameleon-4vm",
-            "LATENCYLAB_COMPONENTS": "clocks,ferretdb",
+            "LATENCYLAB_COMPONENTS": "ferretdb",
             "LATENCYLAB_DATA": str(tmp_path),
         }
         command = [str(loaded.folder / "in"), str(Path(sys.executable).with_name("latencylab")), *arguments]
