@@ -17,6 +17,7 @@ class FakeCluster:
         self.folder = folder
         self.damage = []
         self.released = False
+        self.goes_at_once = False
 
     def run(self, pod, container, command, timeout_s=60.0):
         assert container == "collector"
@@ -25,6 +26,8 @@ class FakeCluster:
             return json.dumps(keeper.files(self.folder))
         if action == "release":
             self.released = True
+            if self.goes_at_once:
+                raise ExecError("the pod has gone")
             return ""
         with contextlib.redirect_stdout(io.StringIO()) as out:
             keeper.send(self.folder, names[0])
@@ -81,6 +84,13 @@ def test_everything_is_fetched_before_the_pod_is_let_go(fetcher, cluster, target
     assert (target / "consumers" / "db-consumer-x-1.csv").read_text() == "a,b\n1,2\n"
     assert (target / "logs" / "db-consumer-x.log").read_text() == "db-consumer said\n"
     assert cluster.released
+
+
+def test_a_pod_that_goes_while_it_is_being_released_has_lost_nothing(fetcher, cluster, target):
+    cluster.goes_at_once = True
+    fetcher.see(make_pod())
+    assert fetcher.wait() == []
+    assert (target / "consumers" / "db-consumer-x-1.csv").exists()
 
 
 @pytest.mark.parametrize("damage", [cut, lose])
