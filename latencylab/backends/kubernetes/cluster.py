@@ -129,7 +129,9 @@ class Cluster:
                 tty=False,
                 _preload_content=False,
             )
-        except (ApiException, WebSocketException, OSError) as error:
+        except ApiException as error:
+            raise ExecError(f"{pod}: {' '.join(command)} could not be started: {reason(error)}") from None
+        except (WebSocketException, OSError) as error:
             raise ExecError(f"{pod}: {' '.join(command)} could not be started: {error}") from None
 
     def log(self, pod: str, container: str, previous: bool = False, lines: int | None = None) -> str:
@@ -210,7 +212,7 @@ def reason(error: ApiException) -> str:
     """The API's own message, in one line."""
     with contextlib.suppress(ValueError, TypeError, AttributeError):
         return str(json.loads(error.body or "")["message"])
-    return f"{error.status} {error.reason}"
+    return str(error.reason).split(" -+-+- ")[0]  # a refused stream has all headers of the answer after that
 
 
 @contextlib.contextmanager
