@@ -7,6 +7,7 @@ LOCK_HASH = $(shell sha256sum requirements.lock | cut -c1-16)
 VENV_STAMP = .venv/installed-$(LOCK_HASH)
 KAFKA := $(BUILD)/kafka/installed
 MONGODB := $(BUILD)/mongodb
+MODEL := $(BUILD)/inference_server/prepared
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-notebooks test-cluster test-machines lint bench figures setup images clean
@@ -14,7 +15,7 @@ MONGODB := $(BUILD)/mongodb
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(VENV_STAMP) $(KAFKA) $(MONGODB)  ## install everything below this folder (.venv and .build)
+setup: $(VENV_STAMP) $(KAFKA) $(MONGODB) $(MODEL)  ## install everything below this folder (.venv and .build)
 
 run: setup  ## the default sweep on this machine, from the first frame to the CDF
 	@$(BIN)/latencylab sweep --new experiments/default.yaml
@@ -76,4 +77,9 @@ $(MONGODB): $(wildcard services/mongodb/ferretdb/*) | $(VENV_STAMP)
 	  echo 'building FerretDB (about 2 minutes the first time)'; \
 	  cd services/mongodb/ferretdb && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' \
 	    -o $(CURDIR)/$(BUILD)/ferretdb .; fi
+	@touch $@
+
+$(MODEL): $(wildcard services/inference_server/*.py) | $(VENV_STAMP)
+	@echo 'exporting ResNet50 for the inference server (half a minute)'
+	@mkdir -p $(@D); CACHE_DIRECTORY=$(@D) TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m services.inference_server.prepare > /dev/null
 	@touch $@

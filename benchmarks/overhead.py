@@ -12,7 +12,8 @@ from pathlib import Path
 
 from latencylab.backends.backend import Backend, open_backend
 from latencylab.experiment import Experiment
-from latencylab.measurement import Request, measure
+from latencylab.measurement import measure
+from latencylab.request import Request
 from latencylab.runs import RunName
 from services.contract.clock import Clock
 

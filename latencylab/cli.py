@@ -15,6 +15,12 @@ from latencylab.runs import RunError, find_runs
 from latencylab.sweep import Sweep, SweepError
 
 
+class _FriendlyError(click.ClickException):
+    """Ends with click's status for wrong usage: 1 is a verdict, such as that of ``latencylab compare``."""
+
+    exit_code = 2
+
+
 class _Friendly(click.Group):
     """Errors that a user can mend are one message, not a traceback."""
 
@@ -22,7 +28,7 @@ class _Friendly(click.Group):
         try:
             return super().invoke(ctx)
         except (BackendError, ExperimentError, RunError, SweepError) as error:
-            raise click.ClickException(str(error)) from None
+            raise _FriendlyError(str(error)) from None
 
 
 @click.group(cls=_Friendly, context_settings={"help_option_names": ["-h", "--help"]})
@@ -85,7 +91,6 @@ def sweep(file: Path, new: bool) -> None:
 
 def _run_sweep(design: Sweep, *, new: bool) -> None:
     from latencylab.execution import run_sweep
-    from latencylab.report import print_sweep
 
     runs, points = len(design.requests()), len(design.experiments())
     click.echo(
@@ -93,8 +98,41 @@ def _run_sweep(design: Sweep, *, new: bool) -> None:
     )
     with lease_kept(design.estimated_s(), click.echo):
         outcome = run_sweep(design, paths.runs(), new=new, echo=click.echo)
+    from latencylab.report import print_sweep  # takes seconds to import; the sweep has done it meanwhile
+
     print_sweep(outcome, click.echo)
     if outcome.failed:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("experiment", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--point", default="", help="Which point of the sweep file EXPERIMENT, when it has several.")
+@click.option("--objective-ms", type=float, default=500.0, show_default=True, help="Latency that may be reached.")
+@click.option("--percentile", type=float, default=99.0, show_default=True, help="Share of the frames within it, in %.")
+@click.option("--start-hz", type=float, default=1.0, show_default=True, help="First rate, frames/s of all cameras.")
+@click.option("--min-hz", type=float, default=0.25, show_default=True, help="Lowest rate to try.")
+@click.option("--max-hz", type=float, default=1000.0, show_default=True, help="Highest rate to try.")
+@click.option("--resolution", type=float, default=0.05, show_default=True, help="Relative width at which to stop.")
+@click.option("--repetitions", type=int, default=3, show_default=True, help="Runs of each rate that bounds the answer.")
+@click.option("--name", default="", help="Folder of the search below data/runs; default: by file and point.")
+@click.option("--new", is_flag=True, help="Begin a search of its own when one of this name is there already.")
+def capacity(experiment: Path, new: bool, **options: Any) -> None:
+    """Find the highest rate at which a point meets an objective; again: go on where the search stopped.
+
+    Exit status: 0 there is such a rate, 1 there is none, 2 the search could not be carried out.
+    """
+    from latencylab import capacity_report
+    from latencylab.capacity_search import Design, run_search
+
+    design = Design.load(experiment, options)
+    click.echo(f"{design.objective.told()}: {design.cost()}")
+    with lease_kept(design.estimated_s(), click.echo):
+        folder = run_search(design, paths.runs(), new=new, echo=click.echo)
+    found = capacity_report.read(folder)
+    click.echo("\n".join(["", capacity_report.probe_table(found).to_string(index=False), ""]))
+    click.echo("\n".join([*capacity_report.answer_lines(found), paths.shown(folder)]))
+    if found.capacity.rate_hz is None:
         sys.exit(1)
 
 
@@ -128,7 +166,8 @@ def report(folder: Path) -> None:
 def compare(a: Path, b: Path, margin: float) -> None:
     """Say whether the runs below B are slower than those below A.
 
-    Exit status: 0 no point is worse, 1 a point is worse, 2 wrong usage, 3 none is worse but some can't be told.
+    Exit status: 0 no point is worse, 1 a point is worse, 2 nothing could be compared (wrong usage, no or damaged
+    runs), 3 none is worse but some can't be told.
     """
     from latencylab import compare_runs
     from latencylab.compare import Rule
@@ -143,7 +182,10 @@ def compare(a: Path, b: Path, margin: float) -> None:
 @main.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def reproduce(folder: Path) -> None:
-    """Record the sweep in FOLDER again and say whether it was reproduced; exit status 1 when not."""
+    """Record the sweep in FOLDER again and say whether it was reproduced.
+
+    Exit status: 0 it was, 1 it was not, 2 it could not be recorded again.
+    """
     from latencylab import reproduce as again
 
     thresholds = again.Thresholds()

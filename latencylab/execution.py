@@ -1,22 +1,27 @@
-"""Sweeps carried out: one papermill execution of ``02_run_point`` per run, resumable, one failure at a time."""
+"""Sweeps carried out: one papermill execution of ``02_run_point`` per run, resumable, one failure at a time.
+
+papermill and pandas are imported late: they take seconds, in which the pipeline can start already.
+"""
 
 import json
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from papermill.exceptions import PapermillExecutionError
 from tqdm.auto import tqdm
 
 from latencylab import paths
 from latencylab.backends.backend import BackendError, make_backend
-from latencylab.measurement import Request
-from latencylab.notebooks import execute_notebook
+from latencylab.request import Request
 from latencylab.runs import Run, RunError
 from latencylab.sweep import Sweep, check_resumable, record_design
+
+if TYPE_CHECKING:
+    from latencylab.kernels import SweepKernel
 
 RUN_POINT: Final = paths.NOTEBOOKS / "02_run_point.ipynb"
 
@@ -40,7 +45,7 @@ def run_sweep(sweep: Sweep, root: Path, *, new: bool = False, echo: Callable[[st
     when the folder holds a sweep of other parameters and not `new`.
     """
     if new:
-        sweep = _under_a_free_name(sweep, root)
+        sweep = sweep.model_copy(update={"name": free_name(sweep.name, root)})
     folder = root / sweep.name
     check_resumable(sweep, folder)
     record_design(sweep, folder)
@@ -59,28 +64,33 @@ def run_sweep(sweep: Sweep, root: Path, *, new: bool = False, echo: Callable[[st
     return outcome
 
 
-def _under_a_free_name(sweep: Sweep, root: Path) -> Sweep:
-    name, number = sweep.name, 1
+def free_name(wanted: str, root: Path) -> str:
+    """`wanted`, or with the first number behind it that no folder in `root` has."""
+    name, number = wanted, 1
     while (root / name).exists():
         number += 1
-        name = f"{sweep.name}-{number}"
-    return sweep.model_copy(update={"name": name})
+        name = f"{wanted}-{number}"
+    return name
 
 
 def _carry_out(requests: list[Request], root: Path, outcome: Outcome, echo: Callable[[str], None]) -> None:
     began = time.monotonic()
     backends = {name: make_backend(name) for name in dict.fromkeys(r.experiment.backend for r in requests)}
-    with tqdm(total=len(requests), desc="runs", unit="run", leave=True) as bar:
+    with (
+        tqdm(total=len(requests), desc="runs", unit="run", leave=True) as bar,
+        ThreadPoolExecutor(max_workers=1) as meanwhile,
+    ):
+        kernel = meanwhile.submit(_make_kernel)  # imports for seconds, while the pipeline comes up
         try:
             for request in requests:
                 bar.set_postfix_str(f"{request.name.point} r{request.name.repetition}")
                 try:
                     backends[request.experiment.backend].up(request.experiment, bar.set_description_str)
                     bar.set_description_str("runs")
-                    run = execute(request, root)
-                except (BackendError, RunError, PapermillExecutionError) as error:
-                    outcome.failed[request.name.run_id] = _reason(error)
-                    bar.write(f"{request.name.run_id} failed: {_reason(error).splitlines()[0]}")
+                    run = execute(request, root, kernel.result())
+                except (BackendError, RunError, _notebook_error()) as error:
+                    outcome.failed[request.name.run_id] = reason_of(error)
+                    bar.write(f"{request.name.run_id} failed: {reason_of(error).splitlines()[0]}")
                 else:
                     outcome.done += 1
                     outcome.load_s += run.experiment.duration_s
@@ -88,21 +98,40 @@ def _carry_out(requests: list[Request], root: Path, outcome: Outcome, echo: Call
                 bar.update()
         finally:
             bar.set_description_str("stopping the pipeline")
+            kernel.result().end()
             for backend in backends.values():
                 backend.down()
             bar.set_description_str("runs")
     outcome.wall_s = time.monotonic() - began
 
 
-def _reason(error: BaseException) -> str:
-    return f"{error.ename}: {error.evalue}" if isinstance(error, PapermillExecutionError) else str(error)
+def _make_kernel() -> "SweepKernel":
+    from latencylab import notebooks, report  # noqa: F401  # what the runs and the end of the sweep will want
+    from latencylab.kernels import SweepKernel
+
+    return SweepKernel(kernel_name="python3")
 
 
-def execute(request: Request, root: Path) -> Run:
+def _notebook_error() -> type[Exception]:
+    from papermill.exceptions import PapermillExecutionError
+
+    return PapermillExecutionError
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a run failed, without the traceback of its notebook."""
+    if isinstance(error, _notebook_error()):
+        return f"{error.ename}: {error.evalue}"  # type: ignore[attr-defined]
+    return str(error)
+
+
+def execute(request: Request, root: Path, kernel: "SweepKernel | None" = None) -> Run:
     """Execute ``02_run_point`` for one run and put folder and notebook into place together.
 
     Raises `PapermillExecutionError` when a cell fails; what it printed is kept in ``SWEEP/.failed``.
     """
+    from latencylab.notebooks import execute_notebook
+
     folder = request.name.folder(root)
     staging = root / request.name.sweep / ".staging"
     staging.mkdir(parents=True, exist_ok=True)
@@ -116,8 +145,8 @@ def execute(request: Request, root: Path) -> Run:
         "root": str(staging),
     }
     try:
-        execute_notebook(RUN_POINT, notebook, parameters, timeout_s=_longest_s(request))
-    except PapermillExecutionError:
+        execute_notebook(RUN_POINT, notebook, parameters, timeout_s=_longest_s(request), kernel=kernel)
+    except _notebook_error():
         failed = root / request.name.sweep / ".failed"
         failed.mkdir(exist_ok=True)
         notebook.replace(failed / notebook.name)
@@ -145,6 +174,9 @@ def line_of(run: Run) -> str:
 def design_of(folder: Path) -> Sweep:
     """The design that ``folder/sweep.json`` records. Raises `RunError`."""
     try:
-        return Sweep.parse(json.loads((folder / "sweep.json").read_text()), f"{folder.name}/sweep.json")
+        recorded = json.loads((folder / "sweep.json").read_text())
     except FileNotFoundError:
         raise RunError(f"{paths.shown(folder)} is no sweep: sweep.json is missing") from None
+    except ValueError as error:
+        raise RunError(f"{paths.shown(folder)}/sweep.json is damaged: {error}") from None
+    return Sweep.parse(recorded, f"{folder.name}/sweep.json")

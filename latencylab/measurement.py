@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -17,25 +17,11 @@ from latencylab import paths, provenance, summary, validity
 from latencylab.backends.backend import Backend, BackendError, Progress, RunPlan
 from latencylab.collect import Collected, collect, scheduled_frames
 from latencylab.experiment import Experiment
-from latencylab.runs import SCHEMA_VERSION, Run, RunName, staged
+from latencylab.request import Request
+from latencylab.runs import SCHEMA_VERSION, Run, staged
 from latencylab.saturation import Window
 
 _LEAD_S: Final = 1.0  # from publishing the start to the start, enough for every producer to have heard of it
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is to be measured and where it belongs."""
-
-    name: RunName
-    experiment: Experiment
-    point_order: int = 0
-    root: Path = field(default_factory=paths.runs)
-
-    @property
-    def seed(self) -> int:
-        """Seed of this repetition: repetitions differ in their scenes and arrivals, and a repeated run does not."""
-        return self.experiment.seed * 1000 + self.name.repetition
 
 
 @contextmanager
@@ -130,7 +116,7 @@ def _describe(
         incidents=backend.incidents(),
         consumer_reports=consumers,
         producer_reports=producers,
-        window=_window(frames, warmup.cut, experiment, timing["start_at_ns"]),
+        window=judged_window(frames, warmup.cut, experiment, timing["start_at_ns"]),
         drained=timing["drained"],
     )
     running = backend.describe()
@@ -167,7 +153,8 @@ def _describe(
     }
 
 
-def _window(frames: pd.DataFrame, cut: int, experiment: Experiment, start_at_ns: int) -> Window:
+def judged_window(frames: pd.DataFrame, cut: int, experiment: Experiment, start_at_ns: int) -> Window:
+    """The part of a run that is judged: from the first frame after the warm-up of `cut` frames to the load's end."""
     first = int(summary.steady(frames, cut)["intended_ns"].min()) if len(frames) else start_at_ns
     end_ns = max(start_at_ns + int(experiment.duration_s * 1e9), first + 1)
     return Window(first, end_ns)

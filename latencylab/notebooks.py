@@ -8,11 +8,21 @@ from typing import Any
 import papermill
 
 from latencylab import paths
+from latencylab.kernels import SweepKernel
 from latencylab.runs import RunError
 
 
-def execute_notebook(notebook: Path, output: Path, parameters: dict[str, Any], timeout_s: int = 600) -> None:
-    """papermill, with parameters that the notebook does not declare refused (papermill itself only warns)."""
+def execute_notebook(
+    notebook: Path,
+    output: Path,
+    parameters: dict[str, Any],
+    timeout_s: int = 600,
+    kernel: SweepKernel | None = None,
+) -> None:
+    """papermill, with parameters that the notebook does not declare refused (papermill itself only warns).
+
+    The notebook has a kernel to itself, or `kernel` with an empty namespace; one that a notebook failed in is ended.
+    """
     known = set(parameters_of(notebook))
     unknown = sorted(set(parameters) - known)
     if unknown:
@@ -20,15 +30,24 @@ def execute_notebook(notebook: Path, output: Path, parameters: dict[str, Any], t
     logging.getLogger("papermill").setLevel("WARNING")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        papermill.execute_notebook(
-            notebook,
-            output,
-            parameters=parameters,
-            kernel_name="python3",
-            progress_bar=False,
-            execution_timeout=timeout_s,
-            cwd=str(paths.ROOT),
-        )
+        if kernel is not None:
+            kernel.clear()
+        try:
+            papermill.execute_notebook(
+                notebook,
+                output,
+                parameters=parameters,
+                kernel_name="python3",
+                progress_bar=False,
+                execution_timeout=timeout_s,
+                cwd=str(paths.ROOT),
+                extra_arguments=["--log-level=ERROR"],
+                **({"km": kernel} if kernel is not None else {}),
+            )
+        except BaseException:
+            if kernel is not None:
+                kernel.end()
+            raise
 
 
 def parameters_of(notebook: Path) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Final
 
 from latencylab import paths
 from latencylab.experiment import Experiment
+
+if TYPE_CHECKING:
+    import pandas as pd  # takes seconds to import: only those who look into a run need it
 
 SCHEMA_VERSION: Final = 1
 
@@ -110,13 +111,20 @@ class Run:
         return Experiment.parse(self.info["experiment"])
 
     @cached_property
-    def frames(self) -> pd.DataFrame:
+    def frames(self) -> "pd.DataFrame":
         """One row per scheduled frame, nullable columns; see the README's table of the run folder."""
-        return pd.read_parquet(self.folder / "frames.parquet", dtype_backend="numpy_nullable")
+        import pandas as pd
+
+        try:
+            return pd.read_parquet(self.folder / "frames.parquet", dtype_backend="numpy_nullable")
+        except (OSError, ValueError) as error:
+            raise RunError(f"{paths.shown(self.folder)}/frames.parquet is damaged: {error}") from None
 
     @cached_property
-    def resources(self) -> pd.DataFrame:
+    def resources(self) -> "pd.DataFrame":
         """CPU and memory of each component over time."""
+        import pandas as pd
+
         return pd.read_parquet(self.folder / "resources.parquet")
 
     @property
@@ -144,6 +152,8 @@ def find_runs(root: Path) -> list[Run]:
     return sorted(runs, key=lambda run: (run.info["sweep"], run.info["point_order"], run.info["repetition"]))
 
 
-def all_frames(runs: Iterable[Run]) -> pd.DataFrame:
+def all_frames(runs: Iterable[Run]) -> "pd.DataFrame":
     """The frames of several runs, one below the other."""
+    import pandas as pd
+
     return pd.concat([run.frames for run in runs], ignore_index=True)

@@ -6,12 +6,24 @@ from typing import Any
 from IPython.display import Image, Markdown, display
 from tqdm.auto import tqdm
 
-from latencylab import compare_runs, figures, measurement, paths, stages, style, tables
+from latencylab import (
+    capacity_report,
+    capacity_search,
+    compare_runs,
+    figures,
+    measurement,
+    paths,
+    stages,
+    style,
+    tables,
+)
 from latencylab.backends.backend import make_backend, open_backend
+from latencylab.capacity_report import Found
+from latencylab.capacity_search import OPTIONS, Design, run_search
 from latencylab.compare import Rule
 from latencylab.compare_runs import Comparison
 from latencylab.experiment import Experiment
-from latencylab.measurement import Request
+from latencylab.request import Request
 from latencylab.runs import Run, RunName, all_frames, find_runs
 
 
@@ -128,4 +140,33 @@ def changes(comparison: Comparison) -> str:
 def show_shift(comparison: Comparison) -> None:
     """Draw the change of each quantile, with its text alternative."""
     drawn = compare_runs.quantile_shift(comparison)
+    display(Image(style.png(drawn.figure), alt=drawn.alt))
+
+
+def capacity(namespace: dict[str, Any]) -> Found:
+    """The capacity that is recorded in ``folder``, or, when ``experiment`` names a sweep file, that of a new search.
+
+    The parameters in a notebook's `namespace` are the options of ``latencylab capacity``. Raises `RunError`,
+    `SweepError` or `ExperimentError`.
+    """
+    if not namespace["experiment"]:
+        return capacity_report.read(paths.resolve(namespace["folder"]))
+    options = {name: namespace[name] for name in OPTIONS}
+    design = Design.load(paths.resolve(namespace["experiment"]), options)
+    return capacity_report.read(run_search(design, paths.runs()))
+
+
+def capacity_answer(found: Found) -> str:
+    """The answer of a capacity search, and what must be read with it."""
+    return "\n".join(capacity_report.answer_lines(found))
+
+
+def capacity_table(found: Found) -> str:
+    """The probes of a capacity search as text, one row per rate."""
+    return capacity_report.probe_table(found).to_string(index=False)
+
+
+def show_capacity(found: Found) -> None:
+    """Draw the probes of a capacity search, with their text alternative."""
+    drawn = capacity_report.probe_figure(found)
     display(Image(style.png(drawn.figure), alt=drawn.alt))

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from latencylab.experiment import Experiment, ExperimentError
-from latencylab.measurement import Request
+from latencylab.request import Request
 from latencylab.runs import RunError, RunName
 
 OVERHEAD_PER_RUN_S = 7.0

@@ -17,7 +17,7 @@ from latencylab.backends.resources import write_resources
 from latencylab.collect import scheduled_frames
 from latencylab.documents import write_documents
 from latencylab.experiment import Experiment
-from latencylab.measurement import Request
+from latencylab.request import Request
 from latencylab.runs import Run, RunName
 from services.contract.latency_csv import INFERENCE_COLUMNS, STORAGE_COLUMNS, LatencyCsv
 from services.contract.message import make_image_id

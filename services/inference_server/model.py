@@ -11,7 +11,7 @@ from services.inference_server.batcher import Engine
 from services.inference_server.forms import import_tensorflow, open_engine
 from services.inference_server.graph import NAME
 
-__all__ = ["NAME", "build_engine", "load_keras_model"]
+__all__ = ["NAME", "build_engine", "load_keras_model", "prepare"]
 
 _MIB: Final = 2**20
 
@@ -20,6 +20,18 @@ def load_keras_model(settings: InferenceServerSettings) -> Any:
     """Plain Keras ResNet50 with the server's weights: what every form of the engine must agree with."""
     import_tensorflow(onednn=True, keras=True)
     return weights.load_model(weights.resolve(settings))[0]
+
+
+def prepare(settings: InferenceServerSettings, cache: Path) -> tuple[Path, calibrate.Choice]:
+    """Choose a form and export what it needs into `cache`, unless it is there; return its folder and the choice.
+
+    The weights must be resolved already. Raises as `build_engine` does.
+    """
+    folder = artefacts.folder_of(settings, cache)
+    choice = calibrate.choose(settings, folder)
+    if absent := artefacts.missing(folder, choice.plan.form.artefact):
+        artefacts.export(settings, folder, absent)
+    return folder, choice
 
 
 def build_engine(settings: InferenceServerSettings) -> tuple[Engine, dict[str, Any]]:
@@ -31,11 +43,8 @@ def build_engine(settings: InferenceServerSettings) -> tuple[Engine, dict[str, A
     settings = weights.resolve(settings)
     with ExitStack() as stack:
         cache = settings.cache_directory or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder = artefacts.folder_of(settings, cache)
-        choice = calibrate.choose(settings, folder)
+        folder, choice = prepare(settings, cache)
         form = choice.plan.form
-        if absent := artefacts.missing(folder, form.artefact):
-            artefacts.export(settings, folder, absent)
         engine = open_engine(choice.plan, folder, settings)
         measure.warm_up(engine, settings.batch_max)
         agrees = agreement.compare(engine, artefacts.read_reference(folder), form.tolerance)

@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from latencylab.measurement import Request, measure
+from latencylab.measurement import measure
+from latencylab.request import Request
 from latencylab.runs import RunName
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]

@@ -11,7 +11,8 @@ import pytest
 
 from latencylab.backends.local import LocalBackend
 from latencylab.experiment import Experiment
-from latencylab.measurement import Request, measure
+from latencylab.measurement import measure
+from latencylab.request import Request
 from latencylab.runs import Run, RunName
 
 SERVER = {"batch_max": 2}  # fewer batch sizes to warm up

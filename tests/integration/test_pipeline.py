@@ -68,7 +68,8 @@ def test_a_served_label_is_what_keras_predicts_for_the_same_jpeg(backend, measur
 
 
 def test_a_repeated_run_makes_the_same_ids_and_replaces_its_documents(backend, measured: Callable[..., Run]):
-    from latencylab.measurement import Request, measure
+    from latencylab.measurement import measure
+    from latencylab.request import Request
     from latencylab.runs import RunName
 
     first = measured(rate_hz=2, duration_s=3)

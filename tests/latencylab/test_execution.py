@@ -9,7 +9,7 @@ from papermill.exceptions import PapermillExecutionError
 from latencylab import execution, notebooks
 from latencylab.backends.backend import BackendError
 from latencylab.experiment import Experiment
-from latencylab.measurement import Request
+from latencylab.request import Request
 from latencylab.runs import RunError, RunName
 from latencylab.sweep import Sweep
 
@@ -46,7 +46,7 @@ def executed(backend, recorded, monkeypatch):
 
     done = Executed()
 
-    def execute(request, root):
+    def execute(request, root, kernel):
         done.append(request.name.run_id)
         if request.name.point in done.fails:
             raise done.fails[request.name.point]

@@ -5,7 +5,8 @@ import pytest
 
 from latencylab.backends.backend import BackendError
 from latencylab.experiment import Experiment
-from latencylab.measurement import Request, exclusive, measure
+from latencylab.measurement import exclusive, measure
+from latencylab.request import Request
 from latencylab.runs import RunError, RunName
 
 FOLDER = {"run.json", "frames.parquet", "producers.json", "broker.json", "consumers", "logs"}
