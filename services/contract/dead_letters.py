@@ -1,6 +1,7 @@
 """Messages that can't be handled go to a topic of their own, whole and with the reason."""
 
 import logging
+import threading
 from typing import Any
 
 from kafka import KafkaProducer
@@ -14,11 +15,12 @@ _dead = Counter("dead_letters_total", "Messages sent to the dead-letter topic", 
 
 
 class DeadLetters:
-    """Sends messages to the dead-letter topic and counts them by reason."""
+    """Sends messages to the dead-letter topic and counts them by reason. Safe to use from several threads."""
 
     def __init__(self, settings: KafkaSettings, sender: str) -> None:
         self._settings = settings
         self._sender = sender
+        self._lock = threading.Lock()
         self._producer: Any = None
         self.counts: dict[str, int] = {}
 
@@ -28,12 +30,13 @@ class DeadLetters:
         ``reason`` is one of few words (it labels a metric), ``detail`` says the rest. Raises `KafkaError` when the
         broker does not take it: the caller must then not commit the record.
         """
-        if self._producer is None:
-            self._producer = KafkaProducer(
-                bootstrap_servers=self._settings.kafka_bootstrap.split(","),
-                acks="all",
-                max_request_size=max_request_bytes(self._settings) + 4096,
-            )
+        with self._lock:
+            if self._producer is None:
+                self._producer = KafkaProducer(
+                    bootstrap_servers=self._settings.kafka_bootstrap.split(","),
+                    acks="all",
+                    max_request_size=max_request_bytes(self._settings) + 4096,
+                )
         headers = [
             *record.headers,
             ("dead_reason", reason.encode()),
@@ -45,7 +48,8 @@ class DeadLetters:
             timeout=60
         )
         _dead.labels(reason).inc()
-        self.counts[reason] = self.counts.get(reason, 0) + 1
+        with self._lock:
+            self.counts[reason] = self.counts.get(reason, 0) + 1
         log.warning("dead letter %s:%s: %s %s", record.partition, record.offset, reason, detail)
 
     def close(self) -> None:
