@@ -107,6 +107,8 @@ def waterfall(runs: list[Run], image_id: str = "") -> Drawn:
     axes.set_xlabel("time since the intended send time (ms)")
     axes.set_title(f"Frame {image_id}", loc="left")
     style.footer(figure, runs)
+    if data.empty:
+        return Drawn(figure, data, f"Waterfall of frame {image_id}; nothing is known of it after its intended time.")
     longest = data.loc[data["duration_ns"].idxmax()]
     told = f"longest: {longest['path']} {longest['stage']} with {longest['duration_ns'] / 1e6:.0f} ms"
     return Drawn(figure, data, f"Waterfall of frame {image_id}; {told}.")

@@ -46,7 +46,7 @@ def test_bad_input_is_one_line_that_names_the_field(run, sweeps, arguments, told
     result = run("run", *arguments)
     (line,) = lines_of(result)
     assert line.startswith(told)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert sweeps == []
 
 
@@ -161,3 +161,16 @@ def test_figures_are_drawn_where_asked(run, make_run, tmp_path, monkeypatch):
 def test_a_folder_without_runs_is_one_line(run, tmp_path):
     (line,) = lines_of(run("figures", str(tmp_path)))
     assert line.startswith(f"Error: {tmp_path}: no complete run in it")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"), [("run.json", b"{"), ("frames.parquet", b"PAR1"), ("frames.parquet", b"")]
+)
+def test_a_damaged_run_is_named_and_is_no_verdict(run, make_run, tmp_path, file, content):
+    """Status 1 of ``compare`` says that B is worse."""
+    good = make_run(tmp_path, RunName("s", "p", 1), duration_s=2.0).folder
+    bad = make_run(tmp_path, RunName("s", "p", 2), duration_s=2.0).folder
+    (bad / file).write_bytes(content)
+    result = run("compare", str(good), str(bad))
+    assert lines_of(result)[0].startswith(f"Error: {bad}/{file} is damaged: ")
+    assert result.exit_code == 2
