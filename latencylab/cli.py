@@ -21,12 +21,6 @@ class _FriendlyError(click.ClickException):
     exit_code = 2
 
 
-class _FriendlyError(click.ClickException):
-    """Ends with click's status for wrong usage: 1 is a verdict, such as that of ``latencylab compare``."""
-
-    exit_code = 2
-
-
 class _Friendly(click.Group):
     """Errors that a user can mend are one message, not a traceback."""
 

@@ -116,10 +116,7 @@ class Run:
         import pandas as pd
 
         try:
-            try:
             return pd.read_parquet(self.folder / "frames.parquet", dtype_backend="numpy_nullable")
-        except (OSError, ValueError) as error:
-            raise RunError(f"{paths.shown(self.folder)}/frames.parquet is damaged: {error}") from None
         except (OSError, ValueError) as error:
             raise RunError(f"{paths.shown(self.folder)}/frames.parquet is damaged: {error}") from None
 
