@@ -11,17 +11,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from latencylab.experiment import ExperimentError
+from latencylab.paths import shown
 from latencylab.quantiles import label
+from latencylab.runs import RunError
 from latencylab.saturation import Backlog
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Whether one run met the objective, why not, and what it measured (for tables and figures)."""
+    """Whether one run met the objective, why not, what it measured (for tables and figures), and what limits the
+    meaning of that.
+    """
 
     meets: bool
     reasons: tuple[str, ...] = ()
     measured: Mapping[str, float | None] = field(default_factory=dict)
+    caveats: tuple[str, ...] = ()
 
 
 Measure = Callable[[float, int], Outcome]
@@ -37,9 +43,13 @@ class Objective:
 
     def __post_init__(self) -> None:
         if not 0 < self.q < 1:
-            raise ValueError(f"q must lie between 0 and 1, got {self.q}")
+            raise ExperimentError(f"q must lie between 0 and 1, got {self.q}")
         if self.limit_ns <= 0:
-            raise ValueError(f"limit_ns must be positive, got {self.limit_ns}")
+            raise ExperimentError(f"limit_ns must be positive, got {self.limit_ns}")
+
+    def told(self) -> str:
+        """In words."""
+        return f"{label(self.q)} within {self.limit_ns / 1e6:g} ms, no frame lost, no growing backlog"
 
     def judge(self, latencies_ns: ArrayLike, lost: int, backlog: Backlog) -> Outcome:
         """Judge a run by the latencies of its finished frames after the warm-up, shape ``(n,)``, and its lost ones.
@@ -62,11 +72,18 @@ class Objective:
         measured = {
             "frames": frames,
             "late_share": late / frames,
+            "latency_ns": _quantile_ns(latencies, lost, self.q),
             "offered_hz": backlog.offered_hz,
             "achieved_hz": backlog.achieved_hz,
             "backlog_slope_hz": backlog.slope_hz,
         }
         return Outcome(not reasons, tuple(reasons), measured)
+
+
+def _quantile_ns(latencies_ns: np.ndarray, lost: int, q: float) -> float | None:
+    """The latency that the share `q` of the frames did not exceed; None when too many were lost to have one."""
+    rank = int(np.ceil(round(q * (len(latencies_ns) + lost), 9)))
+    return float(np.sort(latencies_ns)[rank - 1]) if rank <= len(latencies_ns) else None
 
 
 @dataclass(frozen=True)
@@ -83,13 +100,13 @@ class Plan:
 
     def __post_init__(self) -> None:
         if not 0 < self.min_hz <= self.start_hz <= self.max_hz:
-            raise ValueError(
+            raise ExperimentError(
                 f"need 0 < min_hz <= start_hz <= max_hz, got {self.min_hz}, {self.start_hz}, {self.max_hz}"
             )
         if not 0.005 <= self.resolution < 1:
-            raise ValueError(f"resolution must lie in [0.005, 1), got {self.resolution}")
+            raise ExperimentError(f"resolution must lie in [0.005, 1), got {self.resolution}")
         if self.repetitions < 1:
-            raise ValueError(f"repetitions must be at least 1, got {self.repetitions}")
+            raise ExperimentError(f"repetitions must be at least 1, got {self.repetitions}")
 
 
 @dataclass(frozen=True)
@@ -109,27 +126,55 @@ class Capacity:
     outcomes: pd.DataFrame
     reason: str | None = None
 
+    @property
+    def confidence(self) -> float:
+        """Nominal confidence of ``[rate_hz, high_hz]``: what the chance of R like runs at either end leaves of 1."""
+        return 1 - 2 * 0.5**self.plan.repetitions
 
-class CapacityLogError(ValueError):
-    """A log of a search that can't be continued; the text names the file, the line or field, and the fix."""
+
+class CapacityLogError(RunError):
+    """A record of a search that can't be read; the text names the file, the line, and the fix."""
 
 
 class CapacityLog:
-    """The outcomes of a search so far; with a path, one JSON line each, on disk before the search goes on."""
+    """The outcomes of a search so far; with a path, also on disk: a line of JSON with the plan and the conditions,
+    then one for each outcome, written before the search goes on.
+    """
 
     def __init__(self, plan: Plan, path: Path | None = None, conditions: Mapping[str, Any] | None = None) -> None:
-        """Continue the log at `path` or start it. `conditions` are whatever else the outcomes depend on (objective,
-        experiment, backend), JSON values; a log made under a different plan or other conditions is refused.
+        """Begin a log, at `path` in place of what is there. `conditions` are whatever else the outcomes depend on
+        (objective, experiment), JSON values.
         """
+        self.plan = plan
+        self.conditions = dict(conditions or {})
         self.outcomes: dict[tuple[float, int], Outcome] = {}
         self._path = path
-        header = json.loads(json.dumps({"plan": asdict(plan), "conditions": dict(conditions or {})}))
-        if path is None:
-            return
-        if path.exists() and self._read(path, header):
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._append(header)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            self._append({"plan": asdict(plan), "conditions": self.conditions})
+
+    @classmethod
+    def load(cls, path: Path) -> "CapacityLog":
+        """Read a log, of which nothing is written any more; a last line that a kill left torn is left out."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise CapacityLogError(f"{shown(path)}: {error.strerror}: no capacity search was recorded here") from None
+        log = None
+        for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
+            try:
+                entry = json.loads(line)
+                if log is None:
+                    log = cls(Plan(**entry["plan"]), conditions=entry["conditions"])
+                    continue
+                outcome = entry["outcome"] | {part: tuple(entry["outcome"][part]) for part in ("reasons", "caveats")}
+                log.outcomes[entry["rate_hz"], entry["repetition"]] = Outcome(**outcome)
+            except (ValueError, KeyError, TypeError):
+                raise CapacityLogError(f"{shown(path)}, line {number} is not an entry: search again") from None
+        if log is None:
+            raise CapacityLogError(f"{shown(path)} is empty: search again")
+        return log
 
     def add(self, rate_hz: float, repetition: int, outcome: Outcome) -> None:
         """Record one outcome durably."""
@@ -145,37 +190,6 @@ class CapacityLog:
         ]
         return pd.DataFrame(rows)
 
-    def _read(self, path: Path, header: dict[str, Any]) -> bool:
-        """Take in the outcomes; cut off a last line that a kill left torn. False when not even the header is whole."""
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        lines = whole.decode().splitlines()
-        for number, line in enumerate(lines, 1):
-            try:
-                entry = json.loads(line)
-                if number == 1:
-                    self._compare(path, entry, header)
-                    continue
-                outcome = entry["outcome"]
-                outcome["reasons"] = tuple(outcome["reasons"])
-                self.outcomes[entry["rate_hz"], entry["repetition"]] = Outcome(**outcome)
-            except (json.JSONDecodeError, KeyError, TypeError):
-                raise CapacityLogError(
-                    f"{path}, line {number} is not an entry: remove the file to start anew"
-                ) from None
-        if len(whole) < len(content):
-            os.truncate(path, len(whole))
-        return bool(lines)
-
-    @staticmethod
-    def _compare(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-        for part in ("plan", "conditions"):
-            for name in sorted({*found[part], *wanted[part]}):
-                before, now = found[part].get(name), wanted[part].get(name)
-                if before != now:
-                    fix = "use another file or the same value"
-                    raise CapacityLogError(f"{path} was made with {name} = {before}, not {now}: {fix}")
-
     def _append(self, entry: dict[str, Any]) -> None:
         assert self._path is not None
         with self._path.open("a", encoding="utf-8") as file:
@@ -187,8 +201,8 @@ class CapacityLog:
 def search(measure: Measure, plan: Plan, log: CapacityLog | None = None) -> Capacity:
     """Find the capacity by `plan`; what `log` already holds is not measured again.
 
-    The next rate depends on the outcomes alone, so that a search that was killed repeats its steps from the log and
-    goes on where it stopped. What `measure` raises ends the search and leaves the log whole.
+    The next rate depends on the outcomes alone, so that a search whose outcomes are there already repeats its steps
+    without measuring. What `measure` raises ends the search and leaves the log whole.
     """
     log = log or CapacityLog(plan)
     return _Search(measure, plan, log).run()

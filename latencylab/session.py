@@ -6,17 +6,7 @@ from typing import Any
 from IPython.display import Image, Markdown, display
 from tqdm.auto import tqdm
 
-from latencylab import (
-    capacity_report,
-    capacity_search,
-    compare_runs,
-    figures,
-    measurement,
-    paths,
-    stages,
-    style,
-    tables,
-)
+from latencylab import capacity_report, compare_runs, figures, measurement, paths, stages, style, tables
 from latencylab.backends.backend import make_backend, open_backend
 from latencylab.capacity_report import Found
 from latencylab.capacity_search import OPTIONS, Design, run_search
