@@ -15,6 +15,7 @@ from latencylab import execution, summary, tables
 from latencylab.backends.backend import Backend
 from latencylab.capacity import CapacityLog, Objective, Outcome, Plan, search
 from latencylab.experiment import Experiment, ExperimentError
+from latencylab.kernels import SweepKernel
 from latencylab.measurement import judged_window
 from latencylab.request import Request
 from latencylab.runs import Run, RunError, RunName, find_runs
@@ -42,8 +43,12 @@ class Design:
             raise ExperimentError(
                 "arrivals: a trace has its own rate, which can't be searched: use constant or poisson"
             )
-        for rate_hz in (self.plan.min_hz, self.plan.max_hz):
-            self.request(rate_hz, 0)
+        for limit in ("min_hz", "max_hz"):
+            try:
+                self.request(getattr(self.plan, limit), 0)
+            except ExperimentError as error:
+                told = f"{limit} {getattr(self.plan, limit):g} on {self.base.cameras} cameras is not possible: {error}"
+                raise ExperimentError(told) from None
 
     @classmethod
     def load(cls, file: Path, options: Mapping[str, Any]) -> "Design":
@@ -126,6 +131,7 @@ def _check_resumable(design: Design, folder: Path) -> None:
 def _probing(design: Design, root: Path, echo: Callable[[str], None]) -> Iterator[Callable[[float, int], Outcome]]:
     """A probe that brings the pipeline up when the first run is to be made; it is taken down at the end."""
     backend: Backend | None = None
+    kernel = SweepKernel(kernel_name="python3")
     with tqdm(total=None, bar_format="{desc} ({elapsed})") as bar:
 
         def probe(rate_hz: float, repetition: int) -> Outcome:
@@ -138,7 +144,7 @@ def _probing(design: Design, root: Path, echo: Callable[[str], None]) -> Iterato
                 backend.up(request.experiment, bar.set_description_str)
                 bar.set_description_str(f"{rate_hz:g} frames/s, repetition {repetition + 1}")
                 try:
-                    run = execution.execute(request, root)
+                    run = execution.execute(request, root, kernel)
                 except PapermillExecutionError as error:
                     raise RunError(f"{request.name.run_id} failed: {execution.reason_of(error)}") from error
             outcome = judge(design.objective, run)
@@ -149,6 +155,7 @@ def _probing(design: Design, root: Path, echo: Callable[[str], None]) -> Iterato
         try:
             yield probe
         finally:
+            kernel.end()
             if backend is not None:
                 bar.set_description_str("stopping the pipeline")
                 backend.down()
