@@ -12,8 +12,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from latencylab import paths
+from latencylab import histograms, paths
 from latencylab.experiment import Experiment
+from services.contract.histogram import SUFFIX
 from services.contract.latency_csv import INFERENCE_COLUMNS, STORAGE_COLUMNS
 from services.producer.schedule import Schedule, device_id, frames_of_run, read_trace
 
@@ -64,20 +65,26 @@ def scheduled_frames(experiment: Experiment, seed: int, start_at_ns: int) -> pa.
     return pa.table({"device_id": devices.cast(pa.string()), "seq": frames.seq, "intended_ns": frames.intended_ns})
 
 
+def consumer_reports(folder: Path) -> list[dict[str, Any]]:
+    """What each consumer process of the run in `folder` said at its end; a killed one said nothing."""
+    found = (path for path in (folder / "consumers").glob("*.json") if not path.name.endswith(SUFFIX))
+    return [json.loads(path.read_text()) for path in sorted(found)]
+
+
 def collect(folder: Path, run_id: str, scheduled: pa.Table) -> Collected:
     """Join schedule, producers' reports, CSVs and documents in `folder` into ``folder/frames.parquet``.
 
     `scheduled` has the columns of `scheduled_frames`. Lost frames stay in the table, their stamps null.
     """
     producers = json.loads((folder / "producers.json").read_text())
-    reports = [json.loads(path.read_text()) for path in sorted((folder / "consumers").glob("*.json"))]
+    reports = consumer_reports(folder)
     with duckdb.connect(config={"memory_limit": _MEMORY_LIMIT, "threads": 2}) as db:
         db.execute(f"SET temp_directory = '{folder}/.spill'")
         _load(db, folder, run_id, scheduled, producers)
         db.execute(_JOIN)
         db.execute(f"COPY (SELECT * FROM frames ORDER BY intended_ns, device_id, seq) TO '{folder}/frames.parquet'")
         found = _counts(db)
-        disagreements = _disagreements(db, reports)
+        disagreements = _disagreements(db, reports) + histograms.disagreements(folder, reports)
     in_broker = {topic: sum(ends.values()) for topic, ends in json.loads((folder / "broker.json").read_text()).items()}
     counts = Counts(**found, dead=in_broker["frames.dead"])
     if in_broker["frames"] != counts.sent:

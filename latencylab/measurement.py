@@ -13,9 +13,9 @@ from typing import Any, Final
 import pandas as pd
 from tqdm.auto import tqdm
 
-from latencylab import paths, provenance, summary, validity
+from latencylab import histograms, paths, provenance, summary, validity
 from latencylab.backends.backend import Backend, BackendError, Progress, RunPlan
-from latencylab.collect import Collected, collect, scheduled_frames
+from latencylab.collect import Collected, collect, consumer_reports, scheduled_frames
 from latencylab.experiment import Experiment
 from latencylab.request import Request
 from latencylab.runs import SCHEMA_VERSION, Run, staged
@@ -108,7 +108,7 @@ def _describe(
     experiment = request.experiment
     frames = pd.read_parquet(staging / "frames.parquet", dtype_backend="numpy_nullable")
     producers = json.loads((staging / "producers.json").read_text())
-    consumers = [json.loads(path.read_text()) for path in sorted((staging / "consumers").glob("*.json"))]
+    consumers = consumer_reports(staging)
     warmup = summary.warm_up(frames, experiment.max_warmup_s)
     evidence = validity.Evidence(
         frames=frames,
@@ -138,6 +138,7 @@ def _describe(
         "dead_by_reason": collected.dead_by_reason,
         "invalid_reasons": validity.invalid_reasons(evidence),
         "summary": summary.summarise(frames, warmup, validity.backlog(evidence)),
+        "histograms": histograms.summarise(staging),
         "caveats": running.pop("caveats"),
         "running": running,
         "git": provenance.git_state(),

@@ -19,6 +19,7 @@ from latencylab.documents import write_documents
 from latencylab.experiment import Experiment
 from latencylab.request import Request
 from latencylab.runs import Run, RunName
+from services.contract.histogram import SUFFIX, HistogramFile
 from services.contract.latency_csv import INFERENCE_COLUMNS, STORAGE_COLUMNS, LatencyCsv
 from services.contract.message import make_image_id
 
@@ -144,6 +145,10 @@ class Leftovers:
 
     def _consumer(self, folder: Path, group: str, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
         name = f"{group}-0"
+        histogram = HistogramFile(folder / "consumers" / f"{name}{SUFFIX}")
+        done = "stored_ns" if group == "db-consumer" else "labelled_ns"
+        histogram.record(row[done] - row["intended_ns"] for row in rows if isinstance(row[done], int))
+        histogram.write()
         if self.write_csv:
             file = LatencyCsv(folder / "consumers" / f"{name}.csv", columns)
             for row in rows:
@@ -154,6 +159,8 @@ class Leftovers:
             "consumer": name,
             "dead": self.dead if group == "inference-consumer" else {},
             "csv": f"{name}.csv" if self.write_csv else None,
+            "rows": len(rows) if self.write_csv else None,
+            "histogram": f"{name}{SUFFIX}",
             "clock_drift_ns": 0,
             "kafka_client": {"enable_auto_commit": False},
         }

@@ -23,7 +23,8 @@ from services.contract.clock import Clock
 from services.contract.database import open_collection
 from services.contract.dead_letters import DeadLetters
 from services.contract.delivery import OffsetTracker
-from services.contract.frame_writer import FrameWriter
+from services.contract.frame_writer import FrameWriter, Records
+from services.contract.histogram import SUFFIX, HistogramFile
 from services.contract.kafka import consumer_config
 from services.contract.latency_csv import LatencyCsv
 from services.contract.message import FrameHeaders, MalformedMessageError
@@ -128,10 +129,11 @@ class ConsumerProcess:
         self.dead_letters = DeadLetters(settings, group)
         stem = f"{group}-{settings.consumer_name}-{self.clock.now_ns()}"
         self._report_path = settings.output_directory / f"{stem}.json"
-        self.csv = LatencyCsv(settings.output_directory / f"{stem}.csv", columns) if settings.write_csv else None
+        csv = LatencyCsv(settings.output_directory / f"{stem}.csv", columns) if settings.write_csv else None
+        self.records = Records(csv, HistogramFile(settings.output_directory / f"{stem}{SUFFIX}"))
         self.collection = open_collection(settings)
         self.writer = FrameWriter(
-            self.collection, self.csv, self.clock, bulk=settings.mongodb_bulk, retry_for_s=settings.retry_for_s
+            self.collection, self.records, self.clock, bulk=settings.mongodb_bulk, retry_for_s=settings.retry_for_s
         )
         self._stopping = threading.Event()
         self._received = 0
@@ -163,8 +165,7 @@ class ConsumerProcess:
             handler.close()
             self.writer.close(self.settings.drain_timeout_s)
         self.dead_letters.close()
-        if self.csv is not None:
-            self.csv.close()
+        self.records.close()
         self._write_report(handler, config, drained)
         if failure is not None:
             log.error("stopped with frames uncommitted: %s", failure)
@@ -241,13 +242,15 @@ class ConsumerProcess:
             self.tracker.committed(offsets)
 
     def _write_report(self, handler: Handler, config: dict[str, Any], drained: bool) -> None:
+        csv = self.records.csv
         report = {
             "group": self.group,
             "consumer": self.settings.consumer_name,
             "run_id": self.settings.run_id,
             "received": self._received,
-            "rows": self.csv.rows if self.csv else None,
-            "csv": self.csv.path.name if self.csv else None,
+            "rows": csv.rows if csv else None,
+            "csv": csv.path.name if csv else None,
+            "histogram": self.records.histogram.path.name,
             "dead": self.dead_letters.counts,
             "unfinished": self.tracker.unfinished(),
             "drained": drained,

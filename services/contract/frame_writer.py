@@ -14,6 +14,7 @@ from pymongo.errors import AutoReconnect, BulkWriteError, ConnectionFailure, Exe
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from services.contract.clock import Clock
+from services.contract.histogram import HistogramFile
 from services.contract.latency_csv import LatencyCsv
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,20 @@ class FrameWrite:
     attempts: list[int] = field(default_factory=lambda: [0])
 
 
+@dataclass(frozen=True)
+class Records:
+    """Where the latencies go: each frame's row, and the histogram of them all."""
+
+    csv: LatencyCsv | None
+    histogram: HistogramFile
+
+    def close(self) -> None:
+        """Leave both files whole."""
+        if self.csv is not None:
+            self.csv.close()
+        self.histogram.write()
+
+
 class FrameWriter:
     """A thread that takes `FrameWrite`s off the critical path, as many at a time as have gathered.
 
@@ -56,10 +71,11 @@ class FrameWriter:
     """
 
     def __init__(
-        self, collection: Any, csv: LatencyCsv | None, clock: Clock, *, bulk: int = 32, retry_for_s: float = 240.0
+        self, collection: Any, records: Records, clock: Clock, *, bulk: int = 32, retry_for_s: float = 240.0
     ) -> None:
         self._collection = collection
-        self._csv = csv
+        self._csv = records.csv
+        self._histogram = records.histogram
         self._clock = clock
         self._bulk = bulk
         self._retry_for_s = retry_for_s
@@ -86,13 +102,18 @@ class FrameWriter:
                 batch, last = self._gather()
                 if batch:
                     self._write(batch)
+                self._histogram.write_if_due()
         except BaseException as error:
             log.exception("writing to MongoDB failed for good")
             self.failure = error
 
     def _gather(self) -> tuple[list[FrameWrite], bool]:
+        """The frames that have gathered, and whether they are the last; no frame when none comes for a while."""
         batch: list[FrameWrite] = []
-        item = self._queue.get()
+        try:
+            item = self._queue.get(timeout=self._histogram.write_every_s)
+        except queue.Empty:
+            return batch, False
         while item is not None:
             batch.append(item)
             if len(batch) == self._bulk:
@@ -127,6 +148,10 @@ class FrameWriter:
             if index not in refusals:
                 item.finished()
                 _written.inc()
+        # Last, so that no offset waits for it.
+        self._histogram.record(
+            ack_ns - item.row["intended_ns"] for index, item in enumerate(batch) if index not in refusals
+        )
 
     def _write_once(self, batch: list[FrameWrite]) -> tuple[int, int, dict[int, str]]:
         """One bulk write: (issued at, acknowledged at, {index: why MongoDB refused it})."""

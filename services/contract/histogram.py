@@ -3,6 +3,8 @@
 import itertools
 import json
 import math
+import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -12,6 +14,9 @@ from hdrh.histogram import HdrHistogram
 LOWEST_NS: Final = 1_000
 HIGHEST_NS: Final = 3_600_000_000_000
 SIGNIFICANT_DIGITS: Final = 3
+SUFFIX: Final = ".hdr.json"
+"""Ending of a histogram's file; without it, the name is that of the same process's CSV and report."""
+
 RELATIVE_ERROR: Final = 10**-SIGNIFICANT_DIGITS
 """A value that the histogram gives back lies within this share (and `LOWEST_NS`) of the one recorded."""
 
@@ -91,6 +96,46 @@ class LatencyHistogram:
             raise HistogramError(f"a histogram of another shape: {shape}")
         histogram._counts.add(counts)
         return histogram
+
+
+class HistogramFile:
+    """A latency histogram and the file that holds it, replaced as a whole every `write_every_s` and at the end.
+
+    A process that is killed leaves the histogram of up to `write_every_s` ago: its CSV, not this, is the record of
+    every frame. Safe to use from several threads.
+    """
+
+    def __init__(self, path: Path, write_every_s: float = 5.0) -> None:
+        self.path = path
+        self.write_every_s = write_every_s
+        self._histogram = LatencyHistogram()
+        self._lock = threading.Lock()
+        self._written = -1
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.write()
+
+    def record(self, latencies_ns: Iterable[int]) -> None:
+        """Count latencies; nothing is written."""
+        with self._lock:
+            for latency_ns in latencies_ns:
+                self._histogram.record(latency_ns)
+
+    def write_if_due(self) -> None:
+        """Write the file if something was recorded since and `write_every_s` are over."""
+        if time.monotonic() - self._written_at_s >= self.write_every_s:
+            self.write()
+
+    def write(self) -> None:
+        """Write the file, unless it holds everything already; a reader sees the old one or the new one."""
+        with self._lock:
+            self._written_at_s = time.monotonic()
+            if self._written == len(self._histogram):
+                return
+            self._written = len(self._histogram)
+            text = self._histogram.encode()
+            staged = Path(f"{self.path}.part")
+            staged.write_text(text)
+            staged.rename(self.path)
 
 
 def merge_files(paths: Iterable[Path]) -> LatencyHistogram:

@@ -5,6 +5,8 @@ import threading
 
 import pytest
 
+from latencylab import histograms
+from latencylab.collect import consumer_reports
 from latencylab.measurement import measure
 from latencylab.request import Request
 from latencylab.runs import RunName
@@ -36,7 +38,9 @@ def test_a_run_loses_nothing_and_leaves_a_complete_folder(record, experiment):
     counts = counts_that_must_agree(run)
     assert counts["scheduled"] == 16
     assert len(list((run.folder / "consumers").glob("*.csv"))) == 3
-    assert len(list((run.folder / "consumers").glob("*.json"))) == 3
+    assert len(consumer_reports(run.folder)) == 3
+    merged = histograms.merged(run.folder, "inference-consumer")
+    assert len(merged) == 16
     sampled = set(run.resources["component"])
     assert sampled >= {"kafka", "mongodb", "inference-server", "db-consumer", "inference-consumer", "producer"}
     assert (run.resources["rss_bytes"] > 0).all()

@@ -9,7 +9,10 @@ import pandas as pd
 from bson import ObjectId
 from pymongo import MongoClient
 
+from latencylab import histograms
+from latencylab.percentiles import quantile_of_sorted
 from latencylab.runs import Run
+from services.contract.histogram import LOWEST_NS, RELATIVE_ERROR
 from services.contract.settings import InferenceServerSettings
 from services.inference_server import agreement, decode, model
 from services.inference_server.weights import hash_weights
@@ -40,8 +43,14 @@ def test_every_frame_is_stored_and_labelled_once_and_all_records_agree(backend, 
     for document, row in zip(labels["inference"], labels.itertuples(), strict=True):
         assert (document["label"], document["class_id"]) == (row.label, row.class_id)
         assert document["labelled_ns"] == row.write_ns <= row.labelled_ns
-    # what makes a run invalid may be the machine's (a producer that was late), never the records
-    assert all("late" in reason for reason in run.info["invalid_reasons"])
+    latencies_ns = np.sort((csv["labelled_ns"] - csv["intended_ns"]).astype("int64").to_numpy())
+    merged = histograms.merged(run.folder, "inference-consumer")
+    assert len(merged) == len(histograms.merged(run.folder, "db-consumer")) == 32
+    for q in (0.1, 0.5, 0.9, 1.0):
+        exact_ns = quantile_of_sorted(latencies_ns, q)
+        assert exact_ns <= merged.percentile_ns(q) <= exact_ns * (1 + RELATIVE_ERROR) + LOWEST_NS
+    # what makes a run invalid may be the machine's (a producer that was late, a backlog), never the records
+    assert [text for text in run.info["invalid_reasons"] if "late" not in text and "backlog" not in text] == []
 
 
 def test_the_stamps_are_in_order_and_the_stages_sum_to_the_total(measured: Callable[..., Run]):

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from latencylab import histograms
 from latencylab.backends.kubernetes.cluster import ExecError
 from latencylab.backends.kubernetes.fetching import Fetcher
 from latencylab.backends.kubernetes.manifests import GENERATION
 from services.contract import keeper
+from services.contract.histogram import LatencyHistogram
 
 
 class FakeCluster:
@@ -62,6 +64,7 @@ def cluster(tmp_path):
     folder.mkdir()
     (folder / "db-consumer-x-1.csv").write_text("a,b\n1,2\n")
     (folder / "db-consumer-x-1.json").write_text("{}")
+    (folder / "db-consumer-x-1.hdr.json").write_text(LatencyHistogram().encode())
     return FakeCluster(folder)
 
 
@@ -81,6 +84,9 @@ def test_everything_is_fetched_before_the_pod_is_let_go(fetcher, cluster, target
     fetcher.see(make_pod())
     fetcher.see(make_pod())
     assert fetcher.wait() == []
+    names = sorted(path.name for path in (target / "consumers").iterdir())
+    assert names == ["db-consumer-x-1.csv", "db-consumer-x-1.hdr.json", "db-consumer-x-1.json"]
+    assert len(histograms.merged(target, "db-consumer")) == 0
     assert (target / "consumers" / "db-consumer-x-1.csv").read_text() == "a,b\n1,2\n"
     assert (target / "logs" / "db-consumer-x.log").read_text() == "db-consumer said\n"
     assert cluster.released

@@ -9,6 +9,7 @@ import pytest
 
 from services.contract import consumer, dead_letters
 from services.contract.consumer import ConsumerProcess
+from services.contract.histogram import SUFFIX
 from services.contract.latency_csv import STORAGE_COLUMNS
 from services.contract.settings import DbConsumerSettings
 
@@ -185,7 +186,7 @@ def run(broker, handler, probes, letters, monkeypatch, tmp_path):
         settings = {**small, "output_directory": tmp_path, "commit_every_s": 3600.0, "drain_timeout_s": 0.01}
         process = ConsumerProcess(DbConsumerSettings(**(settings | changes)), "db", STORAGE_COLUMNS)
         status = process.run(handler)
-        (path,) = (path for path in tmp_path.iterdir() if path.suffix != ".csv")
+        (path,) = (path for path in tmp_path.glob("*.json") if not path.name.endswith(SUFFIX))
         return status, json.loads(path.read_text())
 
     yield start

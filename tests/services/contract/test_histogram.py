@@ -1,5 +1,6 @@
 """The mergeable histogram against exact percentiles of the same latencies."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from services.contract.histogram import (
     LOWEST_NS,
     RELATIVE_ERROR,
     HistogramError,
+    HistogramFile,
     LatencyHistogram,
     merge_files,
 )
@@ -76,3 +78,45 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(HistogramError, match=r"broken\.hdr\.json"):
         merge_files([path])
+
+
+def test_the_file_is_there_from_the_start_and_changes_only_when_due(tmp_path: Path) -> None:
+    file = HistogramFile(tmp_path / "deep" / "consumer.hdr.json", write_every_s=3600)
+    assert len(merge_files([file.path])) == 0
+    file.record([10**6, 2 * 10**6])
+    file.write_if_due()
+    assert len(merge_files([file.path])) == 0
+    file.write_every_s = 0
+    file.write_if_due()
+    assert percentiles(merge_files([file.path])) == percentiles(filled([10**6, 2 * 10**6]))
+    assert list(file.path.parent.iterdir()) == [file.path]
+
+
+def test_a_file_that_holds_everything_is_left_alone(tmp_path: Path) -> None:
+    file = HistogramFile(tmp_path / "consumer.hdr.json")
+    file.record([10**6])
+    file.write()
+    file.path.write_text("someone else's")
+    file.write()
+    assert file.path.read_text() == "someone else's"
+    file.record([-1])  # what is out of range is something new, too
+    file.write()
+    assert merge_files([file.path]).negative == 1
+
+
+def test_a_reader_finds_a_whole_histogram_at_any_moment(tmp_path: Path) -> None:
+    file = HistogramFile(tmp_path / "consumer.hdr.json")
+
+    def fill() -> None:
+        for number in range(200):
+            file.record(range(10**6, 10**6 * (2 + number), 10**6))
+            file.write()
+
+    writer = threading.Thread(target=fill)
+    writer.start()
+    seen = [0]
+    while writer.is_alive():
+        seen.append(len(merge_files([file.path])))
+    writer.join()
+    assert seen == sorted(seen)
+    assert len(merge_files([file.path])) == sum(range(1, 201))

@@ -21,12 +21,14 @@ def run(*arguments: object) -> str:
 def folder(tmp_path):
     (tmp_path / "db-consumer-a-1.csv").write_text("run_id,image_id\n" + "r,é\n" * 50_000)
     (tmp_path / "db-consumer-a-1.json").write_text("{}")
+    (tmp_path / "db-consumer-a-1.hdr.json").write_text("{}")
     (tmp_path / "db-consumer-a-1.json.part").write_text("not whole")
     return tmp_path
 
 
 def test_only_finished_files_are_listed(folder):
-    assert [entry["name"] for entry in keeper.files(folder)] == ["db-consumer-a-1.csv", "db-consumer-a-1.json"]
+    names = [entry["name"] for entry in keeper.files(folder)]
+    assert names == ["db-consumer-a-1.csv", "db-consumer-a-1.hdr.json", "db-consumer-a-1.json"]
 
 
 def test_what_is_sent_is_what_is_unpacked(folder):
@@ -60,7 +62,7 @@ def test_the_pod_is_held_after_sigterm_until_it_is_released(folder):
             keeper.wait_for_end(folder, timeout_s=2.0)  # the worker still runs
         holder.send_signal(signal.SIGTERM)
         listed = json.loads(run("list", folder, "--timeout-s", 30))
-        assert len(listed) == 2
+        assert len(listed) == 3
         with pytest.raises(subprocess.TimeoutExpired):
             holder.wait(timeout=1.0)
         run("release", folder)
