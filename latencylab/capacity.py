@@ -47,6 +47,11 @@ class Objective:
         if self.limit_ns <= 0:
             raise ExperimentError(f"limit_ns must be positive, got {self.limit_ns}")
 
+    @classmethod
+    def of(cls, percentile: float, limit_ms: float) -> "Objective":
+        """From a percentile in % and a limit in ms, as a user gives them."""
+        return cls(round(percentile / 100, 9), round(limit_ms * 1e6))
+
     def told(self) -> str:
         """In words."""
         return f"{label(self.q)} within {self.limit_ns / 1e6:g} ms, no frame lost, no growing backlog"

@@ -2,21 +2,23 @@
 
 import textwrap
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
 
 from latencylab import style
-from latencylab.capacity import Capacity, CapacityLog, CapacityLogError, Objective, Outcome, search
-from latencylab.capacity_search import RECORD
+from latencylab.capacity import Capacity, CapacityLog, CapacityLogError, Measure, Objective, Outcome, Plan, search
+from latencylab.capacity_search import RECORD, judge
 from latencylab.paths import shown
 from latencylab.quantiles import label
+from latencylab.runs import Run, RunError, find_runs
 from latencylab.style import Drawn
 
 
 @dataclass(frozen=True)
 class Found:
-    """A search that has ended: the answer, what was asked for, the length of each run, and what limits the answer."""
+    """A search that has ended: the answer, what was asked for, the shortest run, and what limits the answer."""
 
     capacity: Capacity
     objective: Objective
@@ -34,19 +36,45 @@ def read(folder: Path) -> Found:
             "search with  latencylab capacity"
         )
 
-    conditions = log.conditions
-    return Found(
-        search(missing, log.plan, log),
-        Objective(conditions["q"], conditions["limit_ns"]),
-        conditions["experiment"]["duration_s"],
-        tuple(dict.fromkeys(caveat for outcome in log.outcomes.values() for caveat in outcome.caveats)),
-    )
+    objective = Objective(log.conditions["q"], log.conditions["limit_ns"])
+    return _found(missing, log, objective, log.conditions["experiment"]["duration_s"])
+
+
+def read_sweep(folder: Path, objective: Objective) -> Found:
+    """The search among the runs below `folder`, whose points must differ in their load alone, each rate being about
+    twice the last: as fine as their rates are, and with as many repetitions as each has.
+
+    Raises `RunError` when there are no two rates, or none where the search wants one.
+    """
+    runs: dict[float, list[Run]] = {}
+    for run in find_runs(folder):
+        runs.setdefault(run.experiment.offered_hz, []).append(run)
+    rates = sorted(runs)
+    if len(rates) < 2:
+        raise RunError(f"{shown(folder)} has runs at one rate only: a capacity lies between two")
+    widest = max(1 - low / high for low, high in pairwise(rates)) + 1e-9  # so that rounding asks for no rate between
+    repetitions = min(len(group) for group in runs.values())
+    plan = Plan(rates[0], rates[0], rates[-1], widest, repetitions)
+
+    def recorded(rate_hz: float, repetition: int) -> Outcome:
+        if rate_hz not in runs:
+            raise RunError(f"{shown(folder)} has no run at {rate_hz:g} frames/s, which the search wants: record one")
+        return judge(objective, runs[rate_hz][repetition])
+
+    shortest_s = min(run.experiment.duration_s for group in runs.values() for run in group)
+    return _found(recorded, CapacityLog(plan), objective, shortest_s)
+
+
+def _found(measure: Measure, log: CapacityLog, objective: Objective, duration_s: float) -> Found:
+    capacity = search(measure, log.plan, log)
+    caveats = dict.fromkeys(caveat for outcome in log.outcomes.values() for caveat in outcome.caveats)
+    return Found(capacity, objective, duration_s, tuple(caveats))
 
 
 def answer_lines(found: Found) -> list[str]:
     """The answer with its interval, what it rests on, and what must be read with it."""
     capacity, plan = found.capacity, found.capacity.plan
-    met = f"{found.objective.told()}, for {found.duration_s:g} s after the warm-up"
+    met = f"{found.objective.told()}, for at least {found.duration_s:g} s less the warm-up"
     if capacity.rate_hz is None:
         lines = [f"Capacity: none in [{plan.min_hz:g}, {plan.max_hz:g}] frames/s."]
     else:

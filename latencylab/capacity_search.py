@@ -63,7 +63,7 @@ class Design:
             (point,) = points
         if point not in points:
             raise ExperimentError(f"{file}: name one of its points: {', '.join(points)} (got {point!r})")
-        objective = Objective(round(chosen.pop("percentile") / 100, 9), round(chosen.pop("objective_ms") * 1e6))
+        objective = Objective.of(chosen.pop("percentile"), chosen.pop("objective_ms"))
         return cls(name or f"{file.stem}-{point}-capacity", points[point], objective, Plan(**chosen))
 
     def request(self, rate_hz: float, repetition: int) -> Request:
@@ -131,7 +131,7 @@ def _check_resumable(design: Design, folder: Path) -> None:
 def _probing(design: Design, root: Path, echo: Callable[[str], None]) -> Iterator[Callable[[float, int], Outcome]]:
     """A probe that brings the pipeline up when the first run is to be made; it is taken down at the end."""
     backend: Backend | None = None
-    kernel = SweepKernel(kernel_name="python3")
+    kernel = SweepKernel.start()
     with tqdm(total=None, bar_format="{desc} ({elapsed})") as bar:
 
         def probe(rate_hz: float, repetition: int) -> Outcome:

@@ -8,8 +8,9 @@ from tqdm.auto import tqdm
 
 from latencylab import capacity_report, compare_runs, figures, measurement, paths, stages, style, tables
 from latencylab.backends.backend import make_backend, open_backend
+from latencylab.capacity import Objective
 from latencylab.capacity_report import Found
-from latencylab.capacity_search import OPTIONS, Design, run_search
+from latencylab.capacity_search import OPTIONS, RECORD, Design, run_search
 from latencylab.compare import Rule
 from latencylab.compare_runs import Comparison
 from latencylab.experiment import Experiment
@@ -134,13 +135,18 @@ def show_shift(comparison: Comparison) -> None:
 
 
 def capacity(namespace: dict[str, Any]) -> Found:
-    """The capacity that is recorded in ``folder``, or, when ``experiment`` names a sweep file, that of a new search.
+    """The capacity that a search recorded in ``folder``, or the runs of a sweep there tell; when ``experiment`` names
+    a sweep file, that of a new search.
 
     The parameters in a notebook's `namespace` are the options of ``latencylab capacity``. Raises `RunError`,
     `SweepError` or `ExperimentError`.
     """
+    folder = paths.resolve(namespace["folder"])
+    if not namespace["experiment"] and (folder / RECORD).exists():
+        return capacity_report.read(folder)
     if not namespace["experiment"]:
-        return capacity_report.read(paths.resolve(namespace["folder"]))
+        objective = Objective.of(namespace["percentile"], namespace["objective_ms"])
+        return capacity_report.read_sweep(folder, objective)
     options = {name: namespace[name] for name in OPTIONS}
     design = Design.load(paths.resolve(namespace["experiment"]), options)
     return capacity_report.read(run_search(design, paths.runs()))

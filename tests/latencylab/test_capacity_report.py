@@ -6,6 +6,7 @@ from latencylab import capacity_report
 from latencylab.capacity import CapacityLog, CapacityLogError, Objective, Outcome, Plan, search
 from latencylab.capacity_search import RECORD, Design
 from latencylab.experiment import Experiment
+from latencylab.runs import RunError, RunName
 
 DESIGN = Design("edge", Experiment(duration_s=30.0), Objective(), Plan(max_hz=64.0, resolution=0.3, repetitions=2))
 
@@ -36,7 +37,7 @@ def test_a_record_alone_gives_the_answer(folder):
 def test_the_answer_comes_with_interval_resolution_confidence_and_caveats(folder):
     answer, objective, interval, caveat = capacity_report.answer_lines(capacity_report.read(folder))
     assert answer == "Capacity: 5 frames/s, interval [5, 6] frames/s."
-    assert "p99 within 500 ms, no frame lost, no growing backlog, for 30 s" in objective
+    assert "p99 within 500 ms, no frame lost, no growing backlog, for at least 30 s" in objective
     assert "to 30%" in interval
     assert "all of 2 runs" in interval
     assert "confidence of 50%" in interval
@@ -84,6 +85,24 @@ def test_a_search_that_has_not_ended_or_is_not_there_is_told(folder, tmp_path):
         capacity_report.read(folder)
     with pytest.raises(CapacityLogError, match="no capacity search was recorded here"):
         capacity_report.read(tmp_path / "nowhere")
+
+
+def test_the_runs_of_a_sweep_are_searched_as_finely_as_their_rates_are(make_run, memory_backend, tmp_path):
+    for rate_hz, latency_ms in [(2.0, 50.0), (4.0, 50.0), (8.0, 900.0)]:
+        for repetition in (1, 2):
+            name = RunName("sweep", f"rate={rate_hz:g}", repetition)
+            make_run(tmp_path, name, memory_backend(latency_ms=latency_ms), rate_hz=rate_hz, duration_s=6.0)
+    found = capacity_report.read_sweep(tmp_path / "runs", Objective())
+    assert (found.capacity.rate_hz, found.capacity.high_hz) == (4.0, 8.0)
+    assert (found.capacity.plan.repetitions, found.duration_s) == (2, 6.0)
+    assert capacity_report.read_sweep(tmp_path / "runs", Objective.of(50, 1)).capacity.rate_hz is None
+    with pytest.raises(RunError, match="one rate only"):
+        capacity_report.read_sweep(tmp_path / "runs" / "sweep" / "rate=2", Objective())
+    make_run(tmp_path, RunName("sweep", "rate=5", 1), memory_backend(latency_ms=900.0), rate_hz=5.0, duration_s=6.0)
+    (tmp_path / "runs" / "sweep" / "rate=8").rename(tmp_path / "rate=8")
+    (tmp_path / "runs" / "sweep" / "rate=4").rename(tmp_path / "rate=4")
+    with pytest.raises(RunError, match="no run at 4 frames/s, which the search wants"):
+        capacity_report.read_sweep(tmp_path / "runs", Objective())
 
 
 def test_the_conditions_in_a_record_are_the_experiment_without_its_rate():
