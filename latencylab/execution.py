@@ -80,7 +80,7 @@ def _carry_out(requests: list[Request], root: Path, outcome: Outcome, echo: Call
         tqdm(total=len(requests), desc="runs", unit="run", leave=True) as bar,
         ThreadPoolExecutor(max_workers=1) as meanwhile,
     ):
-        kernel = meanwhile.submit(_make_kernel)  # imports for seconds, while the pipeline comes up
+        kernel = meanwhile.submit(_start_kernel)  # imports for seconds, while the pipeline comes up
         try:
             for request in requests:
                 bar.set_postfix_str(f"{request.name.point} r{request.name.repetition}")
@@ -98,18 +98,20 @@ def _carry_out(requests: list[Request], root: Path, outcome: Outcome, echo: Call
                 bar.update()
         finally:
             bar.set_description_str("stopping the pipeline")
-            kernel.result().end()
-            for backend in backends.values():
-                backend.down()
+            try:
+                kernel.result().end()
+            finally:
+                for backend in backends.values():
+                    backend.down()
             bar.set_description_str("runs")
     outcome.wall_s = time.monotonic() - began
 
 
-def _make_kernel() -> "SweepKernel":
+def _start_kernel() -> "SweepKernel":
     from latencylab import notebooks, report  # noqa: F401  # what the runs and the end of the sweep will want
     from latencylab.kernels import SweepKernel
 
-    return SweepKernel(kernel_name="python3")
+    return SweepKernel.start()
 
 
 def _notebook_error() -> type[Exception]:

@@ -8,7 +8,7 @@ from typing import Any
 import papermill
 
 from latencylab import paths
-from latencylab.kernels import SweepKernel
+from latencylab.kernels import ARGUMENTS, SweepKernel
 from latencylab.runs import RunError
 
 
@@ -41,7 +41,7 @@ def execute_notebook(
                 progress_bar=False,
                 execution_timeout=timeout_s,
                 cwd=str(paths.ROOT),
-                extra_arguments=["--log-level=ERROR"],
+                extra_arguments=list(ARGUMENTS),
                 **({"km": kernel} if kernel is not None else {}),
             )
         except BaseException:

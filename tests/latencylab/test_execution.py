@@ -35,6 +35,20 @@ def recorded(tmp_path_factory, make_run):
     return make_run(tmp_path_factory.mktemp("recorded"), RunName("load", "base", 1), rate_hz=2.0, duration_s=1.0)
 
 
+class Kernels:
+    """Counts kernels instead of starting them."""
+
+    def __init__(self):
+        self.started = self.ended = 0
+
+    def start(self):
+        self.started += 1
+        return self
+
+    def end(self):
+        self.ended += 1
+
+
 @pytest.fixture
 def executed(backend, recorded, monkeypatch):
     """Runs carried out, in order; a run whose point is a key of ``fails`` ends with its error."""
@@ -43,6 +57,7 @@ def executed(backend, recorded, monkeypatch):
         def __init__(self):
             super().__init__()
             self.fails: dict[str, BaseException] = {}
+            self.kernels = Kernels()
 
     done = Executed()
 
@@ -54,6 +69,7 @@ def executed(backend, recorded, monkeypatch):
         return recorded
 
     monkeypatch.setattr(execution, "execute", execute)
+    monkeypatch.setattr(execution, "_start_kernel", done.kernels.start)
     return done
 
 
@@ -63,6 +79,7 @@ def test_a_sweep_is_carried_out_in_its_order_on_one_backend(executed, backend, t
     assert executed == [request.name.run_id for request in sweep.requests()]
     assert (outcome.done, outcome.skipped, outcome.failed, outcome.load_s) == (4, 0, {}, 4.0)
     assert backend.calls == ["up"] * 4 + ["down"]
+    assert (executed.kernels.started, executed.kernels.ended) == (1, 1)
     assert execution.design_of(tmp_path / "load") == sweep
 
 
@@ -107,6 +124,17 @@ def test_a_point_that_fails_does_not_end_the_sweep(executed, backend, tmp_path, 
 def test_an_interrupted_sweep_takes_the_pipeline_down(executed, backend, tmp_path):
     executed.fails = {"base": KeyboardInterrupt()}
     with pytest.raises(KeyboardInterrupt):
+        execution.run_sweep(design(), tmp_path, echo=quiet)
+    assert backend.calls == ["up", "down"]
+    assert executed.kernels.ended == 1
+
+
+def test_a_kernel_that_does_not_start_takes_the_pipeline_down(executed, backend, tmp_path, monkeypatch):
+    def start():
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setattr(execution, "_start_kernel", start)
+    with pytest.raises(RuntimeError, match="no kernel"):
         execution.run_sweep(design(), tmp_path, echo=quiet)
     assert backend.calls == ["up", "down"]
 
