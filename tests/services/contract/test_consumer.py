@@ -91,6 +91,19 @@ def test_a_frame_may_be_buried_by_its_handler(run, broker, handler, letters, mak
     assert (status, report["dead"], broker.commits) == (0, {"HTTP 415": 1}, [{0: 1}])
 
 
+def test_a_frame_whose_dead_letter_was_refused_stays_unfinished(run, broker, handler, letters, make_record):
+    def bury():
+        with pytest.raises(KafkaTimeoutError):
+            handler.frames[0].bury("HTTP 415", "no JPEG")
+        return {}
+
+    handler.finish = ()
+    letters.errors = [KafkaTimeoutError("no acknowledgement")]
+    broker.steps = [lambda: {ZERO: [make_record(0)]}, bury]
+    _, report = run()
+    assert (broker.commits, report["unfinished"], report["dead"]) == ([], 1, {})
+
+
 def test_a_handler_that_can_not_go_on_ends_the_process_with_its_frames_uncommitted(
     run, broker, handler, probes, make_record
 ):
