@@ -58,7 +58,7 @@ class StoreFrames:
 
 
 def main() -> int:
-    """Run until SIGTERM; the exit status is 0 unless frames had to be left uncommitted."""
+    """Run until SIGTERM; the exit status is 1 when it could not go on and 0 otherwise."""
     set_up_logging()
     process = ConsumerProcess(DbConsumerSettings(), GROUP, STORAGE_COLUMNS)  # type: ignore[call-arg]
     return process.run(StoreFrames(process))

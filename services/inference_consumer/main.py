@@ -113,7 +113,7 @@ def _write_of(frame: Frame, answer: Answer) -> FrameWrite:
 
 
 def main() -> int:
-    """Run until SIGTERM; the exit status is 0 unless frames had to be left uncommitted."""
+    """Run until SIGTERM; the exit status is 1 when it could not go on and 0 otherwise."""
     set_up_logging()
     settings = InferenceConsumerSettings()  # type: ignore[call-arg]
     process = ConsumerProcess(settings, GROUP, INFERENCE_COLUMNS)
