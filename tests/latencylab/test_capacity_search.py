@@ -201,7 +201,7 @@ def test_a_design_comes_from_a_point_of_a_sweep_file(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"duration_s": 0.5}, "min_hz 1 on 2 cameras is not possible: .* gives no frame"),
+        ({"duration_s": 1.0}, "min_hz 1 on 2 cameras is not possible: .* gives no frame"),
         ({"arrivals": "trace", "trace_file": "pyproject.toml"}, "a trace has"),
     ],
 )
