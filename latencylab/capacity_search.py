@@ -131,17 +131,18 @@ def _check_resumable(design: Design, folder: Path) -> None:
 def _probing(design: Design, root: Path, echo: Callable[[str], None]) -> Iterator[Callable[[float, int], Outcome]]:
     """A probe that brings the pipeline up when the first run is to be made; it is taken down at the end."""
     backend: Backend | None = None
-    kernel = SweepKernel.start()
+    kernel: SweepKernel | None = None
     with tqdm(total=None, bar_format="{desc} ({elapsed})") as bar:
 
         def probe(rate_hz: float, repetition: int) -> Outcome:
-            nonlocal backend
+            nonlocal backend, kernel
             request = design.request(rate_hz, repetition)
             if request.name.folder(root).exists():
                 run = Run.load(request.name.folder(root))
             else:
                 backend = backend or execution.make_backend(design.base.backend)
                 backend.up(request.experiment, bar.set_description_str)
+                kernel = kernel or execution.start_kernel()
                 bar.set_description_str(f"{rate_hz:g} frames/s, repetition {repetition + 1}")
                 try:
                     run = execution.execute(request, root, kernel)
@@ -155,10 +156,13 @@ def _probing(design: Design, root: Path, echo: Callable[[str], None]) -> Iterato
         try:
             yield probe
         finally:
-            kernel.end()
-            if backend is not None:
-                bar.set_description_str("stopping the pipeline")
-                backend.down()
+            bar.set_description_str("stopping the pipeline")
+            try:
+                if kernel is not None:
+                    kernel.end()
+            finally:
+                if backend is not None:
+                    backend.down()
 
 
 def judge(objective: Objective, run: Run) -> Outcome:

@@ -80,7 +80,7 @@ def _carry_out(requests: list[Request], root: Path, outcome: Outcome, echo: Call
         tqdm(total=len(requests), desc="runs", unit="run", leave=True) as bar,
         ThreadPoolExecutor(max_workers=1) as meanwhile,
     ):
-        kernel = meanwhile.submit(_start_kernel)  # imports for seconds, while the pipeline comes up
+        kernel = meanwhile.submit(start_kernel)  # imports for seconds, while the pipeline comes up
         try:
             for request in requests:
                 bar.set_postfix_str(f"{request.name.point} r{request.name.repetition}")
@@ -107,7 +107,7 @@ def _carry_out(requests: list[Request], root: Path, outcome: Outcome, echo: Call
     outcome.wall_s = time.monotonic() - began
 
 
-def _start_kernel() -> "SweepKernel":
+def start_kernel() -> "SweepKernel":
     from latencylab import notebooks, report  # noqa: F401  # what the runs and the end of the sweep will want
     from latencylab.kernels import SweepKernel
 

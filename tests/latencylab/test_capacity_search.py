@@ -50,9 +50,18 @@ class Pipeline:
     def __init__(self, recorded, backend):
         self.edge_hz, self.made, self.backend = 5.0, [], backend
         self.ends_at, self.error = None, KeyboardInterrupt()
+        self.kernels = 0
         self._recorded = recorded
 
+    def start_kernel(self):
+        self.kernels += 1
+        return self
+
+    def end(self):
+        self.kernels -= 1
+
     def execute(self, request, root, kernel):
+        assert kernel is self
         if len(self.made) == self.ends_at:
             raise self.error
         self.made.append((request.experiment.offered_hz, request.name.repetition))
@@ -64,6 +73,7 @@ def pipeline(recorded, memory_backend, monkeypatch):
     made = Pipeline(recorded, memory_backend())
     monkeypatch.setattr(execution, "execute", made.execute)
     monkeypatch.setattr(execution, "make_backend", lambda name: made.backend)
+    monkeypatch.setattr(execution, "start_kernel", made.start_kernel)
     return made
 
 
@@ -83,6 +93,7 @@ def test_the_edge_is_found_with_a_run_folder_for_each_probe(pipeline, root):
     assert len(find_runs(folder)) == len(pipeline.made) == len(found.outcomes) == len(told)
     assert pipeline.backend.calls == ["up"] * len(pipeline.made) + ["down"]
     assert "2 frames/s, repetition 1: met" in told
+    assert pipeline.kernels == 0
     assert any(line.startswith("8 frames/s, repetition 1: NOT met: 48 of 48 frames") for line in told)
 
 

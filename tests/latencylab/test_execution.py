@@ -69,7 +69,7 @@ def executed(backend, recorded, monkeypatch):
         return recorded
 
     monkeypatch.setattr(execution, "execute", execute)
-    monkeypatch.setattr(execution, "_start_kernel", done.kernels.start)
+    monkeypatch.setattr(execution, "start_kernel", done.kernels.start)
     return done
 
 
@@ -133,7 +133,7 @@ def test_a_kernel_that_does_not_start_takes_the_pipeline_down(executed, backend,
     def start():
         raise RuntimeError("no kernel")
 
-    monkeypatch.setattr(execution, "_start_kernel", start)
+    monkeypatch.setattr(execution, "start_kernel", start)
     with pytest.raises(RuntimeError, match="no kernel"):
         execution.run_sweep(design(), tmp_path, echo=quiet)
     assert backend.calls == ["up", "down"]
