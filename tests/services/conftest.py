@@ -27,3 +27,19 @@ def make_record(make_headers):
         return SimpleNamespace(**{**fields, "key": b"cam-0000", "value": b"jpeg %d" % offset, **changes})
 
     return make
+
+
+class Writer:
+    """Keeps what it was given; a test settles it."""
+
+    def __init__(self):
+        self.writes = []
+
+    def put(self, write):
+        self.writes.append(write)
+
+
+@pytest.fixture
+def writer():
+    """A `FrameWriter` that writes nothing."""
+    return Writer()

@@ -15,20 +15,10 @@ PARTITION = TopicPartition("frames", 0)
 IDENTITY = {"partition": 0, "offset": 0, "bytes": 4}
 
 
-class Writer:
-    """Keeps what it was given; a test settles it."""
-
-    def __init__(self):
-        self.writes = []
-
-    def put(self, write):
-        self.writes.append(write)
-
-
 @pytest.fixture
-def process():
+def process(writer):
     """As much of a `ConsumerProcess` as a handler sees."""
-    return SimpleNamespace(settings=SimpleNamespace(mongodb_bulk=4), tracker=OffsetTracker(), writer=Writer())
+    return SimpleNamespace(settings=SimpleNamespace(mongodb_bulk=4), tracker=OffsetTracker(), writer=writer)
 
 
 @pytest.fixture
@@ -90,12 +80,12 @@ def test_a_frame_that_the_database_refuses_is_buried_and_not_finished(process, d
     assert process.tracker.unfinished() == 1
 
 
-def test_the_process_is_made_from_the_environment_and_gives_its_exit_status(monkeypatch, process):
+def test_the_process_is_made_from_the_environment_and_gives_its_exit_status(monkeypatch, process, writer):
     made = []
 
     class Process(SimpleNamespace):
         def __init__(self, settings, group, columns):
-            super().__init__(settings=settings, tracker=OffsetTracker(), writer=Writer())
+            super().__init__(settings=settings, tracker=OffsetTracker(), writer=writer)
             made.append((settings, group, columns))
 
         def run(self, handler):

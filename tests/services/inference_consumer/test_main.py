@@ -39,14 +39,6 @@ class Client:
         return outcome
 
 
-class Writer:
-    def __init__(self):
-        self.writes = []
-
-    def put(self, write):
-        self.writes.append(write)
-
-
 @pytest.fixture
 def client(monkeypatch):
     made = Client()
@@ -60,11 +52,6 @@ def settings():
     base = {"kafka_bootstrap": "a:1", "mongodb_uri": "mongodb://db", "run_id": "run", "consumer_name": "pod-1"}
     server = {"inference_url": "http://server", "request_timeout_s": 7.0, "retry_for_s": 9.0}
     return InferenceConsumerSettings(**base, **server, requests_in_flight=3, max_requests_in_flight=16)
-
-
-@pytest.fixture
-def writer():
-    return Writer()
 
 
 @pytest.fixture
@@ -189,12 +176,12 @@ def test_an_adaptive_limit_grows_with_short_queues_and_shrinks_with_retries(labe
     assert shrunk.report()["requests_in_flight_limit"] == 1
 
 
-def test_the_process_is_made_from_the_environment_and_gives_its_exit_status(client, monkeypatch):
+def test_the_process_is_made_from_the_environment_and_gives_its_exit_status(client, monkeypatch, writer):
     made = []
 
     class Process(SimpleNamespace):
         def __init__(self, settings, group, columns):
-            super().__init__(clock=Clock(), writer=Writer())
+            super().__init__(clock=Clock(), writer=writer)
             made.append((settings, group, columns))
 
         def run(self, handler):
