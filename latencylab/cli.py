@@ -98,7 +98,7 @@ def _run_sweep(design: Sweep, *, new: bool) -> None:
     )
     with lease_kept(design.estimated_s(), click.echo):
         outcome = run_sweep(design, paths.runs(), new=new, echo=click.echo)
-    from latencylab.report import print_sweep  # takes seconds to import; the sweep has done it meanwhile
+    from latencylab.report import print_sweep  # imports for seconds: not before the sweep
 
     print_sweep(outcome, click.echo)
     if outcome.failed:

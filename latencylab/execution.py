@@ -108,7 +108,8 @@ def _carry_out(requests: list[Request], root: Path, outcome: Outcome, echo: Call
 
 
 def start_kernel() -> "SweepKernel":
-    from latencylab import notebooks, report  # noqa: F401  # what the runs and the end of the sweep will want
+    """The kernel for a sweep's notebooks; by then papermill is imported, too."""
+    from latencylab import notebooks  # noqa: F401
     from latencylab.kernels import SweepKernel
 
     return SweepKernel.start()

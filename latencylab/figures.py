@@ -48,7 +48,7 @@ def cdf(runs: list[Run]) -> Drawn:
     axes.set_ylim(0, 1.01)
     axes.set_ylabel("share of the frames sent")
     axes.set_title("End-to-end latency from the intended send time", loc="left")
-    axes.legend(loc="lower right", title="point")
+    axes.legend(loc="best", title="point")
     style.footer(figure, runs)
     data = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["point", "latency_ms", "share"])
     medians = data[data["share"] >= 0.5].groupby("point", sort=False)["latency_ms"].first()
@@ -98,7 +98,7 @@ def percentiles(runs: list[Run]) -> Drawn:
     axes.legend(title="circled: invalid runs" if not data["valid"].all() else None)
     missing = data[data["value_ms"].isna()]
     if len(missing):
-        told = ", ".join(f"{row.percentile} at {row.offered_hz:g}/s" for row in missing.itertuples())
+        told = ", ".join(f"{row.percentile} at {row.offered_hz:.3g}/s" for row in missing.itertuples())
         axes.text(0.0, -0.2, f"too few frames for {told}", transform=axes.transAxes, fontsize=7.5, color="#444444")
     style.footer(figure, runs)
     p50 = data[data["percentile"] == "p50"]

@@ -90,10 +90,10 @@ def notes(runs: Iterable[Run]) -> list[str]:
         f"Invalid: {run.info['run_id']}: {'; '.join(run.info['invalid_reasons'])}." for run in listed if not run.valid
     ]
     for q in QUANTILES:
-        reasons = {point: reported(group, q).reason for point, group in by_point(listed).items()}
-        missing = [point for point, group in by_point(listed).items() if reported(group, q).value_ns is None]
-        if missing:
-            lines.append(f"{label(q)} is not given for {', '.join(missing)}: {reasons[missing[0]]}.")
+        found = {point: reported(group, q) for point, group in by_point(listed).items()}
+        reasons = [f"{point} ({answer.reason})" for point, answer in found.items() if answer.value_ns is None]
+        if reasons:
+            lines.append(f"{label(q)} is not given for {', '.join(reasons)}.")
     return lines
 
 

@@ -78,7 +78,8 @@ def test_notes_tell_caveats_invalid_runs_and_missing_percentiles(runs):
         "Caveat: stand-in database: FerretDB on SQLite, not MongoDB.",
     ]
     assert "Invalid: s/two/3: 1 frames were not labelled, 0 not stored." in notes
-    assert any(note.startswith("p99.9 is not given for one, two: p99.9 needs 2995 frames, got ") for note in notes)
+    start = "p99.9 is not given for one (p99.9 needs 2995 frames, got "
+    assert any(note.startswith(start) and "), two (p99.9 needs 2995 frames, got " in note for note in notes)
     assert not any(note.startswith("p50 ") for note in notes)
 
 
