@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -27,6 +27,13 @@ def post(port: int, body: bytes, path: str = "/predict") -> tuple[int, dict, dic
     answer = json.loads(response.read())
     connection.close()
     return response.status, answer, dict(response.getheaders())
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
+    end_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end_s, "what the test waits for did not happen"
+        time.sleep(0.01)
 
 
 def test_answers_over_a_socket(server, make_image):
@@ -62,16 +69,13 @@ def test_a_client_that_leaves_while_waiting_costs_no_forward_pass(server, state,
     assert engine.entered.acquire(timeout=10)
     leaver = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     leaver.request("POST", "/predict", make_image(2), {"Content-Type": "image/jpeg"})
-    while not state.batcher._waiting:
-        time.sleep(0.01)
+    wait_until(lambda: state.batcher._waiting)
     [item] = state.batcher._waiting
     leaver.close()
-    while not item.terms.gone():
-        time.sleep(0.01)
+    wait_until(lambda: item.terms.gone())
     engine.gate.set()
     first.join(10)
-    while not state.batcher.idle:
-        time.sleep(0.01)
+    wait_until(lambda: state.batcher.idle)
     assert engine.batches == [1]
     assert state.metrics.dropped.labels("client_gone")._value.get() == 1
 
@@ -83,11 +87,11 @@ def test_a_drain_answers_what_has_arrived_and_then_refuses_connections(server, s
         threading.Thread(target=lambda grey=grey: answers.append(post(server.port, make_image(grey))))
         for grey in range(5)
     ]
-    for asker in askers:
+    askers[0].start()
+    assert engine.entered.acquire(timeout=10)  # the engine holds one image alone, however fast the others follow
+    for asker in askers[1:]:
         asker.start()
-    assert engine.entered.acquire(timeout=10)
-    while state.batcher.places_taken < 4:
-        time.sleep(0.01)
+    wait_until(lambda: state.batcher.places_taken == 4)
     state.draining.set()
     drain = threading.Thread(target=server.drain, args=(30.0,))
     drain.start()
