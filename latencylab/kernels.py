@@ -12,7 +12,9 @@ from latencylab import paths
 ARGUMENTS: Final = ("--log-level=ERROR",)
 """To each kernel: its warnings would tear the progress bars apart."""
 
-_PRELOAD: Final = "from latencylab import session"
+_PRELOAD: Final = (
+    "from latencylab.backends import forkserver; forkserver.ForkServer.shared(); from latencylab import session"
+)
 _PRELOAD_TIMEOUT_S: Final = 120.0
 _RESET: Final = "get_ipython().reset(new_session=True)"
 _RESET_TIMEOUT_S: Final = 30.0

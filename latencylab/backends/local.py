@@ -14,6 +14,7 @@ import requests
 
 from latencylab import paths
 from latencylab.backends.backend import BackendError, Progress, RunPlan, topic_environment
+from latencylab.backends.forkserver import fork
 from latencylab.backends.guard import Guard
 from latencylab.backends.local_stack import LocalStack, StackState, end_stack
 from latencylab.backends.processes import Service, answers, free_port, stop_all
@@ -172,6 +173,7 @@ class LocalBackend:
             self._guard,
             working_directory=paths.ROOT,
             output_path=output,
+            start=fork,
         )
 
     def release(self, lead_s: float) -> int:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 import requests
@@ -24,6 +25,42 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@dataclass(frozen=True)
+class Launch:
+    """What is run, with which whole environment, and the files that take its output; in a session of its own."""
+
+    command: list[str]
+    environment: dict[str, str]
+    log_path: Path
+    working_directory: Path | None = None
+    output_path: Path | None = None
+
+
+class Child(Protocol):
+    """A started process as `subprocess.Popen` is one to its owner."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
+def spawn(launch: Launch) -> Child:
+    """Start a program from its file."""
+    with contextlib.ExitStack() as files:
+        log = files.enter_context(launch.log_path.open("ab"))
+        output = files.enter_context(launch.output_path.open("wb")) if launch.output_path else log
+        return subprocess.Popen(
+            launch.command,
+            env=launch.environment,
+            cwd=launch.working_directory,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
 @dataclass
 class Service:
     """One process: what it is called in logs, resources and errors, and how it was started."""
@@ -35,22 +72,15 @@ class Service:
     guard: Guard | None = None
     working_directory: Path | None = None
     output_path: Path | None = None
-    process: subprocess.Popen[bytes] = field(init=False)
+    start: Callable[[Launch], Child] = spawn
+    process: Child = field(init=False)
 
     def __post_init__(self) -> None:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as files:
-            log = files.enter_context(self.log_path.open("ab"))
-            output = files.enter_context(self.output_path.open("wb")) if self.output_path else log
-            self.process = subprocess.Popen(
-                self.command,
-                env={**os.environ, **self.environment},
-                cwd=self.working_directory,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=log,
-                start_new_session=True,
-            )
+        self.log_path.touch()
+        environment = {**os.environ, **self.environment}
+        launch = Launch(self.command, environment, self.log_path, self.working_directory, self.output_path)
+        self.process = self.start(launch)
         if self.guard is not None:
             self.guard.watch(self.pid)
 
