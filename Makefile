@@ -58,8 +58,9 @@ $(VENV_STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip --quiet --disable-pip-version-check install 'uv>=0.5,<1'
 	@echo 'installing $(shell grep -cE "^[a-z0-9]" requirements.lock) pinned packages into .venv'
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements.lock
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q latencylab services
 	@rm -f .venv/installed-*; touch $@
 
 $(KAFKA): services/kafka/pom.xml | $(VENV_STAMP)
@@ -67,6 +68,7 @@ $(KAFKA): services/kafka/pom.xml | $(VENV_STAMP)
 	@echo 'fetching Apache Kafka by Maven'
 	@rm -rf $(@D)/libs && mvn -q -B -f services/kafka/pom.xml dependency:copy-dependencies \
 	  -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/$(@D)/libs
+	@$(BIN)/python -m latencylab.backends.local_kafka
 	@touch $@
 
 # A mongod on PATH (or MONGODB_URI) is used as it is; otherwise FerretDB is built.

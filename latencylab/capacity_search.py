@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from papermill.exceptions import PapermillExecutionError
 from tqdm.auto import tqdm
 
 from latencylab import execution, summary, tables
@@ -146,7 +145,7 @@ def _probing(design: Design, root: Path, echo: Callable[[str], None]) -> Iterato
                 bar.set_description_str(f"{rate_hz:g} frames/s, repetition {repetition + 1}")
                 try:
                     run = execution.execute(request, root, kernel)
-                except PapermillExecutionError as error:
+                except execution.notebook_error() as error:
                     raise RunError(f"{request.name.run_id} failed: {execution.reason_of(error)}") from error
             outcome = judge(design.objective, run)
             with bar.external_write_mode():

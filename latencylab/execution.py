@@ -88,12 +88,12 @@ def _carry_out(requests: list[Request], root: Path, outcome: Outcome, echo: Call
                     backends[request.experiment.backend].up(request.experiment, bar.set_description_str)
                     bar.set_description_str("runs")
                     run = execute(request, root, kernel.result())
-                except (BackendError, RunError, _notebook_error()) as error:
+                except (BackendError, RunError, notebook_error()) as error:
                     outcome.failed[request.name.run_id] = reason_of(error)
                     bar.write(f"{request.name.run_id} failed: {reason_of(error).splitlines()[0]}")
                 else:
                     outcome.done += 1
-                    outcome.load_s += run.experiment.duration_s
+                    outcome.load_s += run.experiment.duration_s + run.info["timing_s"]["drain"]
                     bar.write(line_of(run))
                 bar.update()
         finally:
@@ -115,15 +115,16 @@ def start_kernel() -> "SweepKernel":
     return SweepKernel.start()
 
 
-def _notebook_error() -> type[Exception]:
-    from papermill.exceptions import PapermillExecutionError
+def notebook_error() -> type[Exception]:
+    """What papermill raises when a cell fails."""
+    from latencylab.notebooks import papermill
 
-    return PapermillExecutionError
+    return papermill.exceptions.PapermillExecutionError
 
 
 def reason_of(error: BaseException) -> str:
     """Why a run failed, without the traceback of its notebook."""
-    if isinstance(error, _notebook_error()):
+    if isinstance(error, notebook_error()):
         return f"{error.ename}: {error.evalue}"  # type: ignore[attr-defined]
     return str(error)
 
@@ -149,7 +150,7 @@ def execute(request: Request, root: Path, kernel: "SweepKernel | None" = None) -
     }
     try:
         execute_notebook(RUN_POINT, notebook, parameters, timeout_s=_longest_s(request), kernel=kernel)
-    except _notebook_error():
+    except notebook_error():
         failed = root / request.name.sweep / ".failed"
         failed.mkdir(exist_ok=True)
         notebook.replace(failed / notebook.name)

@@ -1,15 +1,20 @@
 """Notebooks executed by papermill, with their parameters checked."""
 
 import logging
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
-import papermill
+# jsonschema takes this package if it is there, for a check of internationalised addresses that no notebook needs; it
+# compiles its grammar for 2 to 3 s while it is imported.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
-from latencylab import paths
-from latencylab.kernels import ARGUMENTS, SweepKernel
-from latencylab.runs import RunError
+import papermill  # noqa: E402
+
+from latencylab import paths  # noqa: E402
+from latencylab.kernels import ARGUMENTS, SweepKernel  # noqa: E402
+from latencylab.runs import RunError  # noqa: E402
 
 
 def execute_notebook(

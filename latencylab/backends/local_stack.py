@@ -1,6 +1,5 @@
 """The long-lived part of the local pipeline: Kafka, a MongoDB-protocol server and the inference server."""
 
-import base64
 import contextlib
 import io
 import json
@@ -8,7 +7,6 @@ import os
 import shutil
 import sys
 import time
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,16 +17,15 @@ from PIL import Image
 from pymongo.errors import PyMongoError
 
 from latencylab import paths
+from latencylab.backends import local_kafka
 from latencylab.backends.backend import BackendError, Progress, server_environment
 from latencylab.backends.guard import Guard
-from latencylab.backends.processes import Service, accepts, answers, end_process, free_port
+from latencylab.backends.processes import Service, accepts, answers, end_process, free_port, stop_all
 from latencylab.experiment import Experiment
 from services.contract import database
 from services.contract.settings import MongoSettings
 
-KAFKA_LIBS = paths.BUILD / "kafka" / "libs"
 FERRETDB = paths.BUILD / "ferretdb"
-_KAFKA_JVM = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-Xshare:auto")
 
 BROKER, DATABASE, SERVER = "kafka", "mongodb", "inference-server"
 
@@ -129,30 +126,9 @@ class LocalStack:
         self.state.processes[component] = (service.pid, psutil.Process(service.pid).create_time())
 
     def _start_kafka(self) -> None:
-        jars = sorted(KAFKA_LIBS.glob("*.jar"))
-        java = shutil.which("java")
-        if not jars or java is None:
-            raise BackendError("Kafka is not installed: run  make setup  (latencylab doctor says what is missing)")
-        port, controller_port = free_port(), free_port()
-        folder = paths.stack() / "kafka"
-        folder.mkdir()
-        template = (paths.SERVICES / "kafka" / "server.properties").read_text()
-        listeners = {
-            "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
-            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
-            "log.dirs": str(folder / "data"),
-        }
-        kept = [line for line in template.splitlines() if line.split("=")[0] not in listeners]
-        properties = folder / "server.properties"
-        properties.write_text("\n".join(kept + [f"{key}={value}" for key, value in listeners.items()]) + "\n")
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        log4j = paths.SERVICES / "kafka" / "log4j2.properties"
-        jvm = [java, *_KAFKA_JVM, f"-Dlog4j2.configurationFile={log4j}", "-cp", str(KAFKA_LIBS / "*")]
-        format_storage = [*jvm, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)]
-        start_broker = [*jvm, "kafka.Kafka", str(properties)]
-        quoted = " && exec ".join(_shell(command) for command in (format_storage, start_broker))
-        self._service(BROKER, ["/bin/sh", "-c", quoted], {})
+        port = free_port()
+        properties = local_kafka.write_properties(paths.stack() / "kafka", port, free_port())
+        self._service(BROKER, local_kafka.format_and_start(properties), {})
         self.state.kafka_bootstrap = f"127.0.0.1:{port}"
 
     def _start_database(self) -> None:
@@ -239,15 +215,10 @@ class LocalStack:
     def down(self) -> None:
         """End what this object started, unless it was to be kept."""
         if self.owned and not self._keep:
-            for component in (SERVER, DATABASE, BROKER):
-                if component in self._services:
-                    self._services.pop(component).stop()
+            stop_all(list(self._services.values()))
+            self._services.clear()
             shutil.rmtree(paths.stack(), ignore_errors=True)
         if self._guard is not None:
             self._guard.close()
             self._guard = None
         self.owned = False
-
-
-def _shell(command: list[str]) -> str:
-    return " ".join(f"'{word}'" for word in command)

@@ -166,6 +166,7 @@ class ConsumerProcess:
             self.writer.close(self.settings.drain_timeout_s)
         self.dead_letters.close()
         self.records.close()
+        self.collection.database.client.close()
         self._write_report(handler, config, drained)
         if failure is not None:
             log.error("stopped with frames uncommitted: %s", failure)

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
-from typing import Any
+from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
@@ -18,6 +18,9 @@ class _QuietHandler(WSGIRequestHandler):
 
 class _ThreadingServer(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+
+
+_POLL_S: Final = 0.1  # how soon it notices that it is to close
 
 
 class StatusServer:
@@ -49,7 +52,7 @@ class StatusServer:
             handler_class=_QuietHandler,
         )
         self.port: int = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, name="status", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), name="status", daemon=True).start()
 
     def close(self) -> None:
         """Stop listening."""
