@@ -30,7 +30,9 @@ def print_sweep(outcome: Outcome, echo: Callable[[str], None]) -> None:
     for run_id, reason in outcome.failed.items():
         echo(f"FAILED {run_id}: {reason}")
     if outcome.done:
-        outside = 1 - outcome.load_s / outcome.wall_s
-        echo(f"\n{outcome.wall_s:.0f} s, of which {outcome.load_s:.0f} s under load: {outside:.0%} outside load.")
+        load_s, wall_s = outcome.load_s, outcome.wall_s
+        echo(
+            f"\n{wall_s:.0f} s, of which {load_s:.0f} s under load or draining: {1 - load_s / wall_s:.0%} outside load."
+        )
     if outcome.failed:
         echo("The failed runs are tried again by the same command without --new.")

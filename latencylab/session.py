@@ -57,14 +57,12 @@ def describe(running: dict[str, Any]) -> None:
 
 
 def measure(wanted: Request) -> Run:
-    """Execute the run, on the stack that is up or on one of its own, and draw its figures into its folder."""
-    with tqdm(total=None, bar_format="{desc} ({elapsed})") as bar:
-        with open_backend(wanted.experiment, bar.set_description_str) as backend:
-            run = measurement.measure(wanted, backend, bar.set_description_str)
-        bar.set_description_str("drawing")
-        for name in ("cdf", "over_time"):
-            style.save(figures.FIGURES[name]([run]).figure, run.folder / "figures" / name)
-    return run
+    """Execute the run, on the stack that is up or on one of its own."""
+    with (
+        tqdm(total=None, bar_format="{desc} ({elapsed})") as bar,
+        open_backend(wanted.experiment, bar.set_description_str) as backend,
+    ):
+        return measurement.measure(wanted, backend, bar.set_description_str)
 
 
 def verdict(run: Run) -> None:
@@ -101,10 +99,15 @@ def budget(listed: list[Run]) -> str:
 
 
 def show(subject: Run | list[Run], name: str) -> None:
-    """Draw one figure of `latencylab.figures.FIGURES`, with its text alternative."""
-    listed = [subject] if isinstance(subject, Run) else subject
-    drawn = figures.FIGURES[name](listed)
-    display(Image(style.png(drawn.figure), alt=drawn.alt))
+    """Show one figure of `latencylab.figures.FIGURES`, with its text alternative; that of a single run is kept in the
+    run's folder."""
+    if isinstance(subject, Run):
+        drawn = figures.FIGURES[name]([subject])
+        picture, _ = style.save(drawn.figure, subject.folder / "figures" / name)
+        display(Image(picture.read_bytes(), alt=drawn.alt))
+    else:
+        drawn = figures.FIGURES[name](subject)
+        display(Image(style.png(drawn.figure), alt=drawn.alt))
 
 
 def slowest(listed: list[Run]) -> str:

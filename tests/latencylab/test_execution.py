@@ -10,7 +10,7 @@ from latencylab import execution, notebooks
 from latencylab.backends.backend import BackendError
 from latencylab.experiment import Experiment
 from latencylab.request import Request
-from latencylab.runs import RunError, RunName
+from latencylab.runs import Run, RunError, RunName
 from latencylab.sweep import Sweep
 
 
@@ -77,7 +77,10 @@ def test_a_sweep_is_carried_out_in_its_order_on_one_backend(executed, backend, t
     sweep = design(factors={"producers": [1, 2]}, repetitions=2)
     outcome = execution.run_sweep(sweep, tmp_path, echo=quiet)
     assert executed == [request.name.run_id for request in sweep.requests()]
-    assert (outcome.done, outcome.skipped, outcome.failed, outcome.load_s) == (4, 0, {}, 4.0)
+    assert (outcome.done, outcome.skipped, outcome.failed) == (4, 0, {})
+    runs = [Run.load(request.name.folder(tmp_path)) for request in sweep.requests()]
+    under_load_s = sum(run.experiment.duration_s + run.info["timing_s"]["drain"] for run in runs)
+    assert outcome.load_s == pytest.approx(under_load_s)
     assert backend.calls == ["up"] * 4 + ["down"]
     assert (executed.kernels.started, executed.kernels.ended) == (1, 1)
     assert execution.design_of(tmp_path / "load") == sweep

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 
@@ -181,11 +182,15 @@ def run(broker, handler, probes, letters, monkeypatch, tmp_path):
     def start(**changes):
         monkeypatch.setattr(consumer, "KafkaConsumer", broker.connect)
         monkeypatch.setattr(consumer, "StatusServer", probes.serve)
-        monkeypatch.setattr(consumer, "open_collection", lambda settings: None)
+        client = SimpleNamespace(close=lambda: closed.append(True))
+        collection = SimpleNamespace(database=SimpleNamespace(client=client))
+        closed: list[bool] = []
+        monkeypatch.setattr(consumer, "open_collection", lambda settings: collection)
         small = {"kafka_bootstrap": "a:1", "mongodb_uri": "mongodb://db", "run_id": "run", "consumer_name": "pod-1"}
         settings = {**small, "output_directory": tmp_path, "commit_every_s": 3600.0, "drain_timeout_s": 0.01}
         process = ConsumerProcess(DbConsumerSettings(**(settings | changes)), "db", STORAGE_COLUMNS)
         status = process.run(handler)
+        assert closed, "the connections to MongoDB are let go of before the process ends"
         (path,) = (path for path in tmp_path.glob("*.json") if not path.name.endswith(SUFFIX))
         return status, json.loads(path.read_text())
 
