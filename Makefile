@@ -48,6 +48,8 @@ images: $(VENV_STAMP)  ## build all images with docker, podman or buildah, which
 
 figures: $(VENV_STAMP)  ## rebuild figures/ and the outputs of 03_analyse from data/sample
 	$(BIN)/latencylab figures data/sample --output figures
+	$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
+	  notebooks/03_analyse.ipynb
 
 clean:  ## remove what these targets made (not data/runs)
 	rm -rf .venv $(BUILD) .pytest_cache .mypy_cache .ruff_cache .hypothesis
