@@ -95,7 +95,7 @@ class ForkServer:
 
 @dataclass(frozen=True)
 class ForkedProcess:
-    """To its owner like `subprocess.Popen`: `pid`, `poll`, `wait`."""
+    """To its owner like `subprocess.Popen`: `pid`, `poll`, `wait`, `send_signal`."""
 
     server: ForkServer
     pid: int
@@ -110,6 +110,11 @@ class ForkedProcess:
         if status is None:
             raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
         return status
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process itself, if it has not ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
 
 
 def fork(launch: Launch) -> ForkedProcess:

@@ -96,9 +96,11 @@ def test_it_is_asked_to_end_and_then_made_to(start):
     polite = until_up(start(f"import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(5)); {SLEEP}"))
     polite.stop(LONG_S)
     assert polite.exit_status() == 5
+    polite.process.send_signal(signal.SIGTERM)  # nobody has its number now: no error
     stubborn = until_up(start(f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}", "stubborn"))
     with pytest.raises(subprocess.TimeoutExpired):
         stubborn.process.wait(0.01)
+    stubborn.process.send_signal(signal.SIGTERM)
     stubborn.stop(grace_s=0.2)
     assert stubborn.exit_status() == -signal.SIGKILL
 
