@@ -98,11 +98,13 @@ def _carry_out(requests: list[Request], root: Path, outcome: Outcome, echo: Call
                 bar.update()
         finally:
             bar.set_description_str("stopping the pipeline")
+            stopping_at_s = time.monotonic()
             try:
                 kernel.result().end()
             finally:
                 for backend in backends.values():
                     backend.down()
+                bar.write(f"nothing of the pipeline is left after {time.monotonic() - stopping_at_s:.1f} s")
             bar.set_description_str("runs")
     outcome.wall_s = time.monotonic() - began
 
