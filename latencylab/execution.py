@@ -104,7 +104,7 @@ def _carry_out(requests: list[Request], root: Path, outcome: Outcome, echo: Call
             finally:
                 for backend in backends.values():
                     backend.down()
-                bar.write(f"nothing of the pipeline is left after {time.monotonic() - stopping_at_s:.1f} s")
+                bar.write(f"stopping took {time.monotonic() - stopping_at_s:.1f} s")
             bar.set_description_str("runs")
     outcome.wall_s = time.monotonic() - began
 
