@@ -5,6 +5,7 @@ process group with its own environment and files, and it ends as an interpreter 
 server as well, but it imports its owner's main script again in every child.)
 """
 
+import contextlib
 import json
 import os
 import runpy
@@ -20,10 +21,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Self
 
+from latencylab.backends.backend import BackendError
 from latencylab.backends.processes import Launch
 
 PRELOADED: Final = ("services.producer.main", "services.db_consumer.main", "services.inference_consumer.main")
 """What a fork server imports once; none of these starts a thread by being imported."""
+
+_TURN_S: Final = 0.1
 
 
 class ForkServer:
@@ -54,7 +58,7 @@ class ForkServer:
         return cls._shared
 
     def start(self, launch: Launch) -> "ForkedProcess":
-        """Fork one process for ``[python, "-m", MODULE, ARGUMENTS...]``. Raises `ChildProcessError`."""
+        """Fork one process for ``[python, "-m", MODULE, ARGUMENTS...]``. Raises `BackendError`."""
         _, _, *program = launch.command
         files = (launch.log_path, launch.working_directory, launch.output_path)
         asked = [program, launch.environment, *(str(path.absolute()) if path else None for path in files)]
@@ -69,28 +73,28 @@ class ForkServer:
     def status(self, pid: int, timeout_s: float | None = 0.0) -> int | None:
         """The exit status of a program, or None when it still runs after `timeout_s` (None: however long)."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        with self._lock:
-            while pid not in self._ended:
-                left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
-                if not self._read(left_s):
-                    break
-            return self._ended.get(pid)
+        while True:
+            left_s = _TURN_S if deadline is None else deadline - time.monotonic()
+            with self._lock:  # for a moment only: another thread may be starting a program or asking for one
+                if pid not in self._ended:
+                    self._read(min(max(0.0, left_s), _TURN_S))
+                if pid in self._ended or left_s <= 0:
+                    return self._ended.get(pid)
 
-    def _read(self, timeout_s: float | None) -> bool:
-        """Take in what has been answered; False when nothing was within `timeout_s`."""
+    def _read(self, timeout_s: float | None) -> None:
+        """Take in what is answered within `timeout_s` (None: however long)."""
         assert self._process.stdout is not None
         if not select.select([self._process.stdout], [], [], timeout_s)[0]:
-            return False
+            return
         received = os.read(self._process.stdout.fileno(), 65536)
         if not received:
-            raise ChildProcessError("the process that starts producers and consumers has ended")
+            raise BackendError("the process that starts producers and consumers has ended")
         *lines, self._unread = (self._unread + received).split(b"\n")
         for pid, status in map(json.loads, lines):
             if status is None:
                 self._started.append(pid)
             else:
                 self._ended[pid] = status
-        return True
 
 
 @dataclass(frozen=True)
@@ -142,12 +146,14 @@ def serve() -> list[Any] | None:
             for line in lines:
                 pid = os.fork()
                 if pid == 0:
+                    os.setpgid(0, 0)  # here and there, since either may come first
                     signal.set_wakeup_fd(-1)
                     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                     os.close(wake_read)
                     os.close(wake_write)
                     return list(json.loads(line))
-                os.setpgid(pid, pid)  # before its owner hears of it, and may send its group a signal
+                with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended already
+                    os.setpgid(pid, pid)  # before its owner hears of it, and may send its group a signal
                 _answer(pid, None)
 
 
