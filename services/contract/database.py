@@ -48,7 +48,7 @@ def check(collection: Any) -> dict[str, Any]:
     probe = collection.database["readiness"]
     probe.replace_one({"_id": mark["_id"]}, mark, upsert=True)
     if probe.find_one({"_id": mark["_id"]}) != mark:
-        raise RuntimeError("MongoDB did not give back what was written to iot.readiness")
+        raise RuntimeError(f"MongoDB did not give back what was written to {probe.full_name}")
     info = collection.database.client.admin.command("buildInfo")
     stand_in = "ferretdbVersion" in info
     return {"name": "FerretDB" if stand_in else "MongoDB", "version": info["version"], "stand_in": stand_in}
