@@ -79,8 +79,7 @@ $(MONGODB): $(wildcard services/mongodb/ferretdb/*) | $(VENV_STAMP)
 	@mkdir -p $(BUILD)
 	@if [ -z "$$MONGODB_URI" ] && ! command -v mongod > /dev/null; then \
 	  echo 'building FerretDB (about 2 minutes the first time)'; \
-	  cd services/mongodb/ferretdb && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' \
-	    -o $(CURDIR)/$(BUILD)/ferretdb .; fi
+	  services/mongodb/ferretdb/build.sh $(BUILD)/ferretdb; fi
 	@touch $@
 
 $(MODEL): $(wildcard services/inference_server/*.py) | $(VENV_STAMP)

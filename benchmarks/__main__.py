@@ -11,6 +11,7 @@ from latencylab.experiment import Experiment
 
 BENCHMARKS = {
     "producer": "what one producer process sustains",
+    "database": "what a frame's update costs among few documents and many",
     "analysis": "ten million rows of latency CSV",
     "overhead": "what the measuring itself costs",
     "inference": "the inference server against what people use instead",
@@ -29,10 +30,12 @@ def main() -> int:
     parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], help=", ".join(BENCHMARKS))
     failed = 0
     for name in parser.parse_args().names or list(BENCHMARKS):
-        if name == "producer":
+        if name in ("producer", "database"):
             with open_backend(Experiment.parse({"batch_max": 1}), lambda _: None) as backend:
                 assert isinstance(backend, LocalBackend)
-                failed += _run(name, {"KAFKA_BOOTSTRAP": backend.stack.kafka_bootstrap}) != 0
+                stack = backend.stack
+                environment = {"KAFKA_BOOTSTRAP": stack.kafka_bootstrap, "MONGODB_URI": stack.mongodb_uri}
+                failed += _run(name, environment) != 0
         else:
             failed += _run(name) != 0
     return failed

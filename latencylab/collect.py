@@ -79,10 +79,11 @@ def collect(folder: Path, run_id: str, scheduled: pa.Table) -> Collected:
     producers = json.loads((folder / "producers.json").read_text())
     reports = consumer_reports(folder)
     with duckdb.connect(config={"memory_limit": _MEMORY_LIMIT, "threads": 2}) as db:
-        db.execute(f"SET temp_directory = '{folder}/.spill'")
+        db.execute(f"SET temp_directory = {_quoted(folder / '.spill')}")
         _load(db, folder, run_id, scheduled, producers)
         db.execute(_JOIN)
-        db.execute(f"COPY (SELECT * FROM frames ORDER BY intended_ns, device_id, seq) TO '{folder}/frames.parquet'")
+        ordered = "SELECT * FROM frames ORDER BY intended_ns, device_id, seq"
+        db.execute(f"COPY ({ordered}) TO {_quoted(folder / 'frames.parquet')}")
         found = _counts(db)
         disagreements = _disagreements(db, reports) + histograms.disagreements(folder, reports)
     in_broker = {topic: sum(ends.values()) for topic, ends in json.loads((folder / "broker.json").read_text()).items()}
@@ -122,14 +123,14 @@ def _load(
     db.execute("CREATE TABLE unacknowledged AS SELECT DISTINCT device_id, seq FROM unsent_arrow")
     _load_csv(db, "inference", folder / "consumers" / "inference-consumer-*.csv", INFERENCE_COLUMNS)
     _load_csv(db, "storage", folder / "consumers" / "db-consumer-*.csv", STORAGE_COLUMNS)
-    db.execute(f"CREATE TABLE documents AS SELECT * FROM read_parquet('{folder}/documents.parquet')")
+    db.execute(f"CREATE TABLE documents AS SELECT * FROM read_parquet({_quoted(folder / 'documents.parquet')})")
 
 
 def _load_csv(db: duckdb.DuckDBPyConnection, table: str, pattern: Path, columns: tuple[str, ...]) -> None:
     kinds = {name: "VARCHAR" if name in _TEXT else "DOUBLE" if name == "score" else "BIGINT" for name in columns}
     if list(pattern.parent.glob(pattern.name)):
         dialect = "auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"'"
-        source = f"SELECT * FROM read_csv('{pattern}', {dialect}, columns = {kinds})"
+        source = f"SELECT * FROM read_csv({_quoted(pattern)}, {dialect}, columns = {kinds})"
     else:
         source = "SELECT " + ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in kinds.items()) + " WHERE false"
     db.execute(f"CREATE TABLE {table}_rows AS {source}")
@@ -161,6 +162,11 @@ LEFT JOIN inference i USING (image_id)
 LEFT JOIN storage t USING (image_id)
 LEFT JOIN documents d USING (image_id)
 """
+
+
+def _quoted(path: Path) -> str:
+    """A path as a string of SQL."""
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _one(db: duckdb.DuckDBPyConnection, query: str) -> int:

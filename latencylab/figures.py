@@ -102,7 +102,7 @@ def percentiles(runs: list[Run]) -> Drawn:
         axes.text(0.0, -0.2, f"too few frames for {told}", transform=axes.transAxes, fontsize=7.5, color="#444444")
     style.footer(figure, runs)
     p50 = data[data["percentile"] == "p50"]
-    told = ", ".join(f"{row.value_ms:.0f} ms at {row.offered_hz:g}/s" for row in p50.itertuples())
+    told = ", ".join(f"{row.value_ms:.0f} ms at {row.offered_hz:.3g}/s" for row in p50.itertuples())
     return Drawn(figure, data.reset_index(drop=True), f"Latency percentiles against offered load; p50: {told}.")
 
 

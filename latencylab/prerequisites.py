@@ -50,7 +50,8 @@ def _maven() -> Finding:
     line = _first_line("mvn", "--version")
     remedy = "install Maven: apt install maven, or conda install maven"
     fetched = any((paths.BUILD / "kafka" / "libs").glob("kafka_2.13-*.jar"))
-    return Finding("maven", bool(line) or fetched, line or "not found", remedy)
+    found = line or ("not needed, Kafka's jars are there" if fetched else "not found")
+    return Finding("maven", bool(line) or fetched, found, remedy)
 
 
 def _mongodb() -> Finding:

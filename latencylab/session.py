@@ -11,6 +11,7 @@ from latencylab.backends.backend import make_backend, open_backend
 from latencylab.capacity import Objective
 from latencylab.capacity_report import Found
 from latencylab.capacity_search import OPTIONS, RECORD, Design, run_search
+from latencylab.chameleon.during import lease_kept
 from latencylab.compare import Rule
 from latencylab.compare_runs import Comparison
 from latencylab.experiment import Experiment
@@ -139,7 +140,7 @@ def show_shift(comparison: Comparison) -> None:
 
 def capacity(namespace: dict[str, Any]) -> Found:
     """The capacity that a search recorded in ``folder``, or the runs of a sweep there tell; when ``experiment`` names
-    a sweep file, that of a new search.
+    a sweep file, that of a new search, which keeps the lease of its machines alive.
 
     The parameters in a notebook's `namespace` are the options of ``latencylab capacity``. Raises `RunError`,
     `SweepError` or `ExperimentError`.
@@ -152,7 +153,8 @@ def capacity(namespace: dict[str, Any]) -> Found:
         return capacity_report.read_sweep(folder, objective)
     options = {name: namespace[name] for name in OPTIONS}
     design = Design.load(paths.resolve(namespace["experiment"]), options)
-    return capacity_report.read(run_search(design, paths.runs()))
+    with lease_kept(design.estimated_s(), print):
+        return capacity_report.read(run_search(design, paths.runs()))
 
 
 def capacity_answer(found: Found) -> str:

@@ -108,7 +108,10 @@ class LocalBackend:
         topics = {name.lower(): value for name, value in topic_environment(experiment).items()}
         topics["kafka_bootstrap"] = self.stack.kafka_bootstrap
         broker.renew_topics(ReplicationSettings.model_validate(topics))
-        database.forget_run(self._collection(), plan.run_id)
+        if self.stack.owns_database:
+            database.empty(self._collection())
+        else:
+            database.forget_run(self._collection(), plan.run_id)
         for index in range(experiment.db_consumers):
             self.start_consumer("db-consumer", index)
         for index in range(experiment.inference_consumers):

@@ -27,6 +27,9 @@ from services.contract.settings import MongoSettings
 
 FERRETDB = paths.BUILD / "ferretdb"
 
+EXTERNAL = "external"
+"""Name of a database that ``MONGODB_URI`` gave: what is in it is somebody's, and stays."""
+
 BROKER, DATABASE, SERVER = "kafka", "mongodb", "inference-server"
 
 
@@ -56,6 +59,11 @@ class StackState:
         staged = self.path().with_suffix(".part")
         staged.write_text(json.dumps(self.__dict__, indent=1))
         staged.rename(self.path())
+
+    @property
+    def owns_database(self) -> bool:
+        """Whether the database began with this stack and ends with it."""
+        return self.database_name != EXTERNAL
 
     def dead(self) -> list[str]:
         """Components whose process has ended."""
@@ -134,7 +142,7 @@ class LocalStack:
     def _start_database(self) -> None:
         if given := os.environ.get("MONGODB_URI"):
             self.state.mongodb_uri = given
-            self.state.database_name = "external"
+            self.state.database_name = EXTERNAL
             return
         port = free_port()
         folder = paths.stack() / "mongodb"

@@ -126,6 +126,8 @@ class Service:
             except subprocess.TimeoutExpired:
                 self._signal(signal.SIGKILL)
                 self.process.wait()
+            else:
+                self._signal(signal.SIGKILL)  # to what it started and left behind
         if self.guard is not None:
             self.guard.forget(self.pid)
 

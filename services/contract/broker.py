@@ -42,8 +42,7 @@ def renew_topics(settings: ReplicationSettings, timeout_s: float = 30.0) -> None
         settings.kafka_control_topic: (1, durability),
     }
     with _admin(settings) as admin:
-        present = [name for name in wanted if name in admin.list_topics()]
-        if present:
+        if present := sorted(wanted.keys() & set(admin.list_topics())):
             admin.delete_topics(present)
         missing = set(wanted)
         while missing:

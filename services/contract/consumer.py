@@ -16,7 +16,7 @@ import kafka
 import pymongo
 from kafka import KafkaConsumer
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
-from kafka.errors import CommitFailedError, KafkaError
+from kafka.errors import CommitFailedError, KafkaError, RebalanceInProgressError
 from prometheus_client import Counter, Gauge
 
 from services.contract.clock import Clock
@@ -237,8 +237,10 @@ class ConsumerProcess:
             return
         try:
             consumer.commit(offsets)
-        except CommitFailedError as error:
-            log.warning("commit refused, the frames will be delivered again: %s", error)
+        except KafkaError as error:
+            if not (error.retriable or isinstance(error, (CommitFailedError, RebalanceInProgressError))):
+                raise
+            log.warning("commit failed; it is made again, or the frames are delivered again: %r", error)
         else:
             self.tracker.committed(offsets)
 

@@ -48,9 +48,9 @@ def check_database() -> dict[str, Any]:
     return database.check(_collection())
 
 
-def forget_run(run_id: str) -> int:
-    """Delete what an earlier attempt at the run left in MongoDB."""
-    return database.forget_run(_collection(), run_id)
+def empty_database() -> None:
+    """Drop what earlier runs left in MongoDB."""
+    database.empty(_collection())
 
 
 def check_inference(jpeg: str) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _inference_url() -> str:
 
 ACTIONS: Final[dict[str, Callable[..., Any]]] = {
     action.__name__: action
-    for action in (renew_topics, start, lag, end_offsets, check_database, forget_run, check_inference, documents)
+    for action in (renew_topics, start, lag, end_offsets, check_database, empty_database, check_inference, documents)
 }
 
 

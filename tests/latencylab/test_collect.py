@@ -15,7 +15,7 @@ def collected(tmp_path_factory):
     """Write leftovers, collect them: what was found, and the table of frames."""
 
     def run(leftovers):
-        folder = tmp_path_factory.mktemp("run")
+        folder = tmp_path_factory.mktemp("somebody's run")  # a path that SQL must quote
         leftovers.write(folder)
         found = collect(folder, leftovers.run_id, leftovers.scheduled)
         return found, pd.read_parquet(folder / "frames.parquet", dtype_backend="numpy_nullable")

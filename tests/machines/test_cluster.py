@@ -8,17 +8,13 @@ pytestmark = [pytest.mark.machines, pytest.mark.timeout(3600)]
 NODES = ["vm1", "vm2", "vm3", "vm4"]
 
 
-@pytest.fixture(scope="module")
-def cluster(machines):
-    """The machines after the first run."""
-    run = machines.playbook("cluster.yml")
-    assert run.code == 0, run.output
-    assert all(run.changed[node] > 10 for node in NODES), "the machines were bare"
-    return machines
+@pytest.fixture
+def cluster(site):
+    return site.machines
 
 
-def test_the_second_run_changes_nothing(cluster):
-    run = cluster.playbook("cluster.yml")
+def test_the_second_run_changes_nothing(site):
+    run = site.make()
     assert run.code == 0, run.output
     assert run.changed == dict.fromkeys(["localhost", *NODES], 0), run.output
 
@@ -66,7 +62,7 @@ def test_pods_talk_across_machines_and_names_resolve(cluster):
     cluster.shell(1, "kubectl delete daemonset,service web --wait")
 
 
-def test_reset_takes_kubernetes_off_and_a_third_run_brings_it_back(cluster):
+def test_reset_takes_kubernetes_off_and_a_third_run_brings_it_back(cluster, site):
     first = cluster.playbook("reset.yml")
     assert first.code == 0, first.output
     for number in range(1, 5):
@@ -78,6 +74,6 @@ def test_reset_takes_kubernetes_off_and_a_third_run_brings_it_back(cluster):
         assert left == "", f"vm{number} still has {left}"
     second = cluster.playbook("reset.yml")
     assert (second.code, set(second.changed.values())) == (0, {0}), second.output
-    third = cluster.playbook("cluster.yml")
+    third = site.make()
     assert third.code == 0, third.output
     assert cluster.playbook("verify.yml").code == 0

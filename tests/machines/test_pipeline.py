@@ -11,38 +11,14 @@ import pytest
 pytestmark = [pytest.mark.machines, pytest.mark.timeout(3600)]
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-IMAGES = {
-    "producer": ["producer"],
-    "inference": ["producer", "inference-server"],
-    "broker": ["producer", "kafka", "db-consumer", "inference-consumer"],
-    "database": ["producer", "ferretdb"],
-}
 
 
-@pytest.fixture(scope="module")
-def image_files(tmp_path_factory) -> Path:
-    """A folder with one NAME.tar for each image, from those that LATENCYLAB_IMAGES holds."""
-    named = os.environ.get("LATENCYLAB_IMAGES")
-    if not named:
-        pytest.skip("NOT TESTED: no images; LATENCYLAB_IMAGES must name the folder of `scripts/images.sh save FOLDER`")
-    folder = tmp_path_factory.mktemp("images")
-    for name in {name for names in IMAGES.values() for name in names}:
-        found = [*Path(named).glob(f"{name}.tar"), *Path(named).glob(f"*_{name}_*.tar")]
-        assert found, f"{named} holds no image {name}"
-        (folder / f"{name}.tar").symlink_to(found[0])
-    return folder
-
-
-@pytest.fixture(scope="module")
-def loaded(machines, image_files):
+@pytest.fixture
+def loaded(site):
     """The cluster with the images on the machines that need each."""
-    values = {"images_build_skip": True, "images_folder": str(image_files), "images_of": IMAGES}
-    for playbook in ("cluster.yml", "images.yml"):
-        run = machines.playbook(playbook, **values)
-        assert run.code == 0, run.output
-    again = machines.playbook("images.yml", **values)
-    assert set(again.changed.values()) == {0}, again.output
-    return machines
+    if site.playbook != "site.yml":
+        pytest.skip("NOT TESTED: no images; LATENCYLAB_IMAGES must name the folder of `scripts/images.sh save FOLDER`")
+    return site.machines
 
 
 @pytest.fixture
@@ -74,6 +50,7 @@ def test_a_sweep_on_four_machines(loaded, latencylab, tmp_path):
     finally:
         latencylab("down", "--backend", "kubernetes")
 
+    assert (tmp_path / "runs" / "four-machines" / "figures" / "cdf.png").is_file()
     runs = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("runs/*/*/*/run.json"))]
     assert len(runs) == 2
     for run in runs:

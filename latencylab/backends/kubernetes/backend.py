@@ -74,7 +74,7 @@ class KubernetesBackend:
         self._start_producers(plan)  # they draw their frames while the rest is made ready
         progress("making the topics anew")
         self._deployment.renew_topics(experiment)
-        self._deployment.toolbox.ask("forget_run", run_id=plan.run_id)
+        self._deployment.toolbox.ask("empty_database")
         counts = {"db-consumer": experiment.db_consumers, "inference-consumer": experiment.inference_consumers}
         for name, count in counts.items():
             consumer = self._cluster_object("Deployment", name, plan.consumer_environment())

@@ -25,6 +25,7 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 print(child.pid, "up", flush=True)
 time.sleep(600)
 """
+STUBBORN_CHILD = STUBBORN_FAMILY.replace("print(", "signal.signal(signal.SIGTERM, signal.SIG_DFL)\nprint(")
 
 
 class RecordingGuard:
@@ -133,6 +134,15 @@ def test_a_process_that_ignores_sigterm_is_killed_with_its_children(start):
     child = psutil.Process(int(service.log_path.read_text().split()[0]))
     service.stop(grace_s=0.2)
     assert service.exit_status() == -signal.SIGKILL
+    while not has_ended(child):
+        time.sleep(0.02)
+
+
+def test_a_child_that_ignores_sigterm_does_not_outlive_a_parent_that_obeys(start):
+    service = until_up(start(STUBBORN_CHILD))
+    child = psutil.Process(int(service.log_path.read_text().split()[0]))
+    service.stop(LONG_S)
+    assert service.exit_status() == -signal.SIGTERM
     while not has_ended(child):
         time.sleep(0.02)
 

@@ -3,7 +3,12 @@ import threading
 
 import pytest
 from kafka import TopicPartition
-from kafka.errors import CommitFailedError, KafkaTimeoutError
+from kafka.errors import (
+    CommitFailedError,
+    GroupAuthorizationFailedError,
+    KafkaTimeoutError,
+    RebalanceInProgressError,
+)
 
 from services.contract import consumer
 from services.contract.latency_csv import STORAGE_COLUMNS
@@ -54,11 +59,19 @@ def test_frames_in_flight_at_sigterm_are_waited_for(run, broker, handler, make_r
     assert (broker.commits, report["drained"], handler.closed) == ([{0: 1}], True, True)
 
 
-def test_a_commit_that_is_refused_is_made_again(run, broker, make_record):
-    broker.refusals = [CommitFailedError()]
+@pytest.mark.parametrize("refusal", [CommitFailedError, RebalanceInProgressError, KafkaTimeoutError])
+def test_a_commit_that_is_refused_is_made_again(run, broker, make_record, refusal):
+    broker.refusals = [refusal()]
     broker.steps = [lambda: {ZERO: [make_record(0)]}, lambda: {ZERO: [make_record(1)]}]
     status, _ = run(commit_every_s=AT_EVERY_TURN_S)
     assert (status, broker.commits) == (0, [{0: 1}, {0: 2}])
+
+
+def test_a_commit_that_can_never_be_taken_ends_the_process(run, broker, make_record):
+    broker.refusals = [GroupAuthorizationFailedError()]
+    broker.steps = [lambda: {ZERO: [make_record(0)]}, dict]
+    with pytest.raises(GroupAuthorizationFailedError):
+        run(commit_every_s=AT_EVERY_TURN_S)
 
 
 def test_a_commit_that_was_taken_is_not_made_again(run, broker, make_record):

@@ -42,6 +42,12 @@ class Collection:
         self.delete_many(query)
         self.documents.append(dict(document))
 
+    def create_index(self, field):
+        self.indexed = field
+
+    def drop(self):
+        self.documents = []
+
     def delete_many(self, query):
         kept = [document for document in self.documents if not query.items() <= document.items()]
         self.deleted_count = len(self.documents) - len(kept)
@@ -138,6 +144,7 @@ def test_only_the_run_that_is_named_is_forgotten(collection):
     assert forget_run(collection, "a") == 2
     assert forget_run(collection, "a") == 0
     assert [document["run"] for document in collection.documents] == ["b"]
+    assert collection.indexed == "run"
 
 
 @pytest.fixture
@@ -159,3 +166,6 @@ def test_the_command_answers_in_json_lines(command, collection):
     assert command("documents", "a") == list(documents(collection, "a"))
     assert command("forget", "a") == [2]
     assert command("documents", "a") == []
+    assert len(command("documents", "b")) == 1
+    command("empty")
+    assert command("documents", "b") == []
