@@ -4,6 +4,7 @@ import contextlib
 import json
 import platform
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -177,6 +178,7 @@ class LocalBackend:
             working_directory=paths.ROOT,
             output_path=output,
             start=fork,
+            dump_signal=signal.SIGUSR2,
         )
 
     def release(self, lead_s: float) -> int:
@@ -203,8 +205,8 @@ class LocalBackend:
             self._note_early_end(name, service)
         self._incidents += [f"{component} ended during the run" for component in self.stack.dead()]
         self._sampler.stop()
-        stop_all(list(self._consumers.values()))
-        stop_all(list(self._producers.values()))
+        stuck = stop_all([*self._consumers.values(), *self._producers.values()])
+        self._incidents += [f"{name} did not end when it was asked to, and was killed" for name in stuck]
         reports = [self._producer_report(name) for name in self._producers]
         (folder / "producers.json").write_text(json.dumps(reports, indent=1))
         (folder / "broker.json").write_text(json.dumps(broker.end_offsets(self._kafka()), indent=1))

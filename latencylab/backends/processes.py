@@ -9,13 +9,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import psutil
 import requests
 
 from latencylab.backends.backend import BackendError
 from latencylab.backends.guard import Guard
+
+_DUMP_S: Final = 0.2
 
 
 def free_port() -> int:
@@ -64,7 +66,10 @@ def spawn(launch: Launch) -> Child:
 
 @dataclass
 class Service:
-    """One process: what it is called in logs, resources and errors, and how it was started."""
+    """One process: what it is called in logs, resources and errors, and how it was started.
+
+    One that has to be killed gets `dump_signal` first, if it logs where its threads are on that.
+    """
 
     component: str
     command: list[str]
@@ -74,6 +79,7 @@ class Service:
     working_directory: Path | None = None
     output_path: Path | None = None
     start: Callable[[Launch], Child] = spawn
+    dump_signal: signal.Signals | None = None
     process: Child = field(init=False)
 
     def __post_init__(self) -> None:
@@ -117,33 +123,36 @@ class Service:
                 )
             time.sleep(0.05)
 
-    def stop(self, grace_s: float = 30.0) -> None:
-        """SIGTERM, then SIGKILL to its whole process group after `grace_s`."""
+    def stop(self, grace_s: float = 30.0) -> bool:
+        """SIGTERM, then SIGKILL to its whole process group after `grace_s`; whether it ended by itself."""
+        obeyed = True
         if self.exit_status() is None:
             self._signal(signal.SIGTERM)
             try:
                 self.process.wait(grace_s)
             except subprocess.TimeoutExpired:
-                self._signal(signal.SIGKILL)
-                self.process.wait()
-            else:
-                self._signal(signal.SIGKILL)  # to what it started and left behind
+                obeyed = False
+                if self.dump_signal is not None:
+                    self._signal(self.dump_signal)
+                    time.sleep(_DUMP_S)
+            self._signal(signal.SIGKILL)  # also to what it started and left behind
+            self.process.wait()
         if self.guard is not None:
             self.guard.forget(self.pid)
+        return obeyed
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
 
 
-def stop_all(services: list[Service], grace_s: float = 30.0) -> None:
-    """Stop several at once: all get SIGTERM before the first is waited for."""
+def stop_all(services: list[Service], grace_s: float = 30.0) -> list[str]:
+    """Stop several at once: all get SIGTERM before the first is waited for. Returns those that had to be killed."""
     for service in services:
         if service.exit_status() is None:
             service._signal(signal.SIGTERM)
     deadline = time.monotonic() + grace_s
-    for service in services:
-        service.stop(max(0.1, deadline - time.monotonic()))
+    return [service.component for service in services if not service.stop(max(0.1, deadline - time.monotonic()))]
 
 
 def end_process(pid: int, created_s: float, grace_s: float = 30.0) -> None:

@@ -1,5 +1,6 @@
 """The loop that both consumers share: poll, hand over, commit what is finished, report at the end."""
 
+import faulthandler
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
 
 import kafka
@@ -118,6 +120,10 @@ class _Rebalance(AsyncConsumerRebalanceListener):
         _assigned.set(len(self.partitions))
 
 
+class _LeftPoll(Exception):
+    """A signal to end came while a poll was waiting."""
+
+
 class ConsumerProcess:
     """One consumer of the frames topic, from its settings to its final report."""
 
@@ -136,12 +142,13 @@ class ConsumerProcess:
             self.collection, self.records, self.clock, bulk=settings.mongodb_bulk, retry_for_s=settings.retry_for_s
         )
         self._stopping = threading.Event()
+        self._polling = False
         self._received = 0
 
     def run(self, handler: Handler) -> int:
         """Consume until SIGTERM or SIGINT; return the process's exit status (1 when it could not go on)."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stopping.set())
+            signal.signal(number, self._stop)
         config = consumer_config(self.settings, self.group)
         consumer = KafkaConsumer(**config)
         rebalance = _Rebalance(consumer, self.tracker)
@@ -172,6 +179,22 @@ class ConsumerProcess:
             log.error("stopped with frames uncommitted: %s", failure)
         return 0 if failure is None else 1
 
+    def _stop(self, _number: int, frame: FrameType | None) -> None:
+        """Handle a signal to end. A poll that waits is left at once; only there is it safe to raise, since nothing but
+        the wait is unwound: the client's own thread holds all state."""
+        self._stopping.set()
+        if self._polling and frame is not None and frame.f_code is threading.Condition.wait.__code__:
+            raise _LeftPoll
+
+    def _poll(self, consumer: KafkaConsumer, room: int) -> dict[Any, list[Any]]:
+        self._polling = True
+        try:
+            return dict(consumer.poll(timeout_ms=_POLL_MS, max_records=room))
+        except _LeftPoll:
+            return {}
+        finally:
+            self._polling = False
+
     def _wait_for_topic(self, consumer: KafkaConsumer) -> None:
         """Join no group before the topic's partitions are known: the client would share out none of them, join again
         and then sometimes stop polling for good (seen with kafka-python 3.0.12 on a busy host)."""
@@ -189,7 +212,7 @@ class ConsumerProcess:
         while not self._stopping.is_set() and self._failure(handler) is None:
             room = handler.room()
             if room > 0:
-                batches = consumer.poll(timeout_ms=_POLL_MS, max_records=room)
+                batches = self._poll(consumer, room)
                 received_ns = self.clock.now_ns()
                 rebalance.unplaced -= set(batches)
                 for partition, records in batches.items():
@@ -270,6 +293,7 @@ class ConsumerProcess:
 
 
 def set_up_logging() -> None:
-    """Log to standard error, with kafka-python's chatter left out."""
+    """Log to standard error, with kafka-python's chatter left out; SIGUSR2 logs where each thread is."""
+    faulthandler.register(signal.SIGUSR2)
     logging.basicConfig(stream=sys.stderr, level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("kafka").setLevel("WARNING")

@@ -221,3 +221,11 @@ def test_a_free_port_accepts_once_somebody_listens():
     assert accepts(port) is False
     with socket.create_server(("127.0.0.1", port)):
         assert accepts(port) is True
+
+
+def test_what_had_to_be_killed_is_named_and_has_logged_where_its_threads_were(start):
+    program = f"import faulthandler, signal; faulthandler.register(signal.SIGUSR2); {STUBBORN}"
+    stuck = until_up(start(program, "stuck", dump_signal=signal.SIGUSR2))
+    polite = until_up(start(SLEEP, "polite"))
+    assert stop_all([stuck, polite], grace_s=0.2) == ["stuck"]
+    assert "most recent call first" in stuck.log_path.read_text()

@@ -1,4 +1,5 @@
 import os
+import signal
 import threading
 
 import pytest
@@ -57,6 +58,16 @@ def test_frames_in_flight_at_sigterm_are_waited_for(run, broker, handler, make_r
     broker.steps = [deliver]
     _, report = run(drain_timeout_s=120.0)
     assert (broker.commits, report["drained"], handler.closed) == ([{0: 1}], True, True)
+
+
+def test_a_signal_to_end_leaves_a_poll_that_waits(run, broker, make_record):
+    def wait_for_ever():
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        threading.Event().wait()
+
+    broker.steps = [lambda: {ZERO: [make_record(0)]}, wait_for_ever]
+    status, report = run(commit_every_s=120.0)
+    assert (status, report["drained"], broker.commits) == (0, True, [{0: 1}])
 
 
 @pytest.mark.parametrize("refusal", [CommitFailedError, RebalanceInProgressError, KafkaTimeoutError])
