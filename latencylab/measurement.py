@@ -21,7 +21,9 @@ from latencylab.request import Request
 from latencylab.runs import SCHEMA_VERSION, Run, staged
 from latencylab.saturation import Window
 
-_LEAD_S: Final = 1.0  # from publishing the start to the start, enough for every producer to have heard of it
+# From publishing the start to the start: every producer must have heard of it, and every consumer have ended the poll
+# in which it was given its partitions.
+_LEAD_S: Final = 1.0
 
 
 @contextmanager

@@ -6,6 +6,7 @@ server as well, but it imports its owner's main script again in every child.)
 """
 
 import contextlib
+import gc
 import json
 import os
 import runpy
@@ -190,6 +191,7 @@ def become(asked: list[Any]) -> None:
 def main(preloaded: Sequence[str]) -> None:
     for name in preloaded:
         import_module(name)
+    gc.freeze()  # nothing of this is garbage: no child need look through it, in its run or at its end
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # its owner decides when it ends
     asked = serve()
     if asked is not None:

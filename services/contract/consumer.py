@@ -156,7 +156,8 @@ class ConsumerProcess:
         consumer.subscribe([self.settings.kafka_topic], listener=rebalance)
         status = StatusServer(
             self.settings,
-            ready=lambda: bool(rebalance.partitions) and not rebalance.unplaced and not self._stopping.is_set(),
+            # Not only when they are placed: that is seen at the end of a poll, and the load begins later than that.
+            ready=lambda: bool(rebalance.partitions) and not self._stopping.is_set(),
             healthy=lambda: self._failure(handler) is None,
         )
         log.info("%s ready for run %s, status on port %s", self.group, self.settings.run_id, status.port)
