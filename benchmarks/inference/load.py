@@ -7,7 +7,7 @@ import json
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -115,6 +115,18 @@ def closed_loop(target: Target, frames: list[bytes], clients: int, images: int, 
 
 
 @dataclass(frozen=True)
+class Sent:
+    """One request of an open loop: when it was meant to be sent, in seconds after the start, its status (0: no answer)
+    and the seconds from the intended time to the answer, so that a late client hides nothing.
+    """
+
+    offset_s: float
+    status: int
+    latency_s: float
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Open:
     """What an open loop gave: latencies in seconds of those labelled and of those refused, and anything else."""
 
@@ -124,38 +136,37 @@ class Open:
     others: list[str]
 
 
-def open_loop(target: Target, frames: list[bytes], rate_hz: float, seconds: float) -> Open:
-    """Send at `rate_hz` whatever comes back; latency starts at the intended time, so a late client hides nothing."""
-    count = int(rate_hz * seconds)
-    local, lock = threading.local(), threading.Lock()
-    labelled: list[float] = []
-    refused: list[float] = []
-    others: list[str] = []
+def follow(target: Target, frames: list[bytes], offsets_s: Sequence[float]) -> list[Sent]:
+    """Send at the times of a schedule, seconds after its start, whatever comes back."""
+    local = threading.local()
     start = time.perf_counter() + 0.2
 
-    def send(index: int) -> None:
-        intended = start + index / rate_hz
+    def send(index: int) -> Sent:
+        intended = start + offsets_s[index]
         time.sleep(max(intended - time.perf_counter(), 0))
         if not hasattr(local, "client"):
             local.client = Client(target)
         try:
-            status, _ = local.client.ask(frames[index % len(frames)])
-        except OSError as error:
-            status = 0
-            others.append(repr(error))
+            status, answer = local.client.ask(frames[index % len(frames)])
+            problem = "" if status == 200 else f"{status} {answer}"
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            status, problem = 0, repr(error)
             local.client.close()
-        latency = time.perf_counter() - intended
-        with lock:
-            if status == 200:
-                labelled.append(latency)
-            elif status == 503:
-                refused.append(latency)
-            elif status:
-                others.append(str(status))
+        return Sent(offsets_s[index], status, time.perf_counter() - intended, problem)
 
-    with ThreadPoolExecutor(min(count, 128)) as pool:
-        list(pool.map(send, range(count)))
-    return Open(count, labelled, refused, others)
+    with ThreadPoolExecutor(min(len(offsets_s), 128)) as pool:
+        return list(pool.map(send, range(len(offsets_s))))
+
+
+def open_loop(target: Target, frames: list[bytes], rate_hz: float, seconds: float) -> Open:
+    """Send at `rate_hz` for so many seconds, whatever comes back."""
+    sent = follow(target, frames, [index / rate_hz for index in range(int(rate_hz * seconds))])
+    return Open(
+        len(sent),
+        [one.latency_s for one in sent if one.status == 200],
+        [one.latency_s for one in sent if one.status == 503],
+        [one.problem for one in sent if one.status not in (200, 503)],
+    )
 
 
 def percentile(values: list[float], percent: int) -> float:

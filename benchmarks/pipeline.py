@@ -1,0 +1,343 @@
+"""The whole pipeline at shares of its capacity: ours, ours one request at a time, and on a naive server.
+
+Cameras, Kafka, both consumers, the database and the server share this machine. Capacity is the highest rate at which
+our pipeline labelled frames while a backlog never let it idle. All variants then get the same frames at the same
+absolute rates, in turn; so does our server alone, driven without Kafka by the same schedule (an open loop, latency
+from the intended time), which says what the rest of the pipeline adds. Bounded: about 11 minutes.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.inference.contenders import NAIVE, Running
+from benchmarks.inference.frames import make_frames
+from benchmarks.inference.load import Target, closed_loop, follow, percentile
+from benchmarks.targets import Verdict, print_verdicts, spread
+from latencylab import paths, stages
+from latencylab.backends.local import PROGRAMS, LocalBackend
+from latencylab.collect import schedule_of
+from latencylab.experiment import Experiment
+from latencylab.measurement import measure
+from latencylab.request import Request
+from latencylab.runs import Run, RunName
+from services.contract.stamps import SERVER_DURATIONS
+from services.producer.schedule import frames_of_run
+
+CAMERAS: Final = 8
+MOST_CAPACITY_RUNS: Final = 4
+KEPT_UP: Final = 0.95
+"""A variant that labels a smaller share of what it is offered is saturated: its latency is that of its backlog."""
+
+TARGET_SHARE: Final = 0.8
+TARGET_RATIO: Final = 1.3
+ALONE: Final = "our server alone"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A pipeline: its inference consumer, and how many requests that keeps in flight (0: it adapts)."""
+
+    name: str
+    requests_in_flight: int = 0
+    consumer: str = PROGRAMS["inference-consumer"]
+
+    @property
+    def naive(self) -> bool:
+        """Whether it runs on the naive server."""
+        return self.consumer != PROGRAMS["inference-consumer"]
+
+
+_NAIVE_CONSUMER: Final = "benchmarks.naive_consumer"
+OURS: Final = Variant("ours")
+VARIANTS: Final = (OURS, Variant("ours, one at a time", 1), Variant("naive, one at a time", 1, _NAIVE_CONSUMER))
+CONCURRENT: Final = Variant("naive, ours' limit", 0, _NAIVE_CONSUMER)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What every run has in common."""
+
+    duration_s: float
+    warmup_s: float
+    arrivals: str
+
+    def experiment(self, offered_hz: float, requests_in_flight: int = 0) -> Experiment:
+        """Its parameters at a rate of all cameras together."""
+        values = {
+            "cameras_per_producer": CAMERAS,
+            "rate_hz": round(offered_hz / CAMERAS, 4),
+            "duration_s": self.duration_s,
+            "arrivals": self.arrivals,
+            "requests_in_flight": requests_in_flight,
+            "drain_timeout_s": 5.0,  # whoever has a backlog then is saturated, which is told
+        }
+        return Experiment.parse(values)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run after its warm-up: rates, whether it fell behind, latencies in ms, and what the stages are made of.
+
+    `processors` is how many processors each component kept busy.
+    """
+
+    offered_hz: float
+    labelled_hz: float
+    latencies_ms: list[float]
+    saturated: bool
+    frames: pd.DataFrame = field(default_factory=pd.DataFrame)
+    processors: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def p50_ms(self) -> float:
+        """Median latency."""
+        return percentile(self.latencies_ms, 50)
+
+
+Results = dict[tuple[float, str], list[Outcome]]
+
+
+def judge(run: Run, load: Load) -> Outcome:
+    """What a run showed between the end of its warm-up and the last intended time."""
+    start_ns = run.info["start_at_ns"] + int(load.warmup_s * 1e9)
+    end_ns = run.info["start_at_ns"] + int(load.duration_s * 1e9)
+    frames = run.frames[run.frames["intended_ns"] >= start_ns]
+    seconds = (end_ns - start_ns) / 1e9
+    labelled = run.frames["labelled_ns"].dropna()
+    offered_hz = len(frames) / seconds
+    labelled_hz = float(labelled.between(start_ns, end_ns).sum()) / seconds
+    latencies = (frames["labelled_ns"] - frames["intended_ns"]).dropna().astype("int64") / 1e6
+    unlabelled = len(run.frames) - len(labelled)
+    return Outcome(
+        offered_hz,
+        labelled_hz,
+        latencies.tolist(),
+        saturated=labelled_hz < KEPT_UP * offered_hz or unlabelled > 0,
+        frames=frames,
+        processors=_processors(run.resources, start_ns, end_ns),
+    )
+
+
+def _processors(resources: pd.DataFrame, start_ns: int, end_ns: int) -> dict[str, float]:
+    busy: dict[str, float] = defaultdict(float)
+    for (component, _), samples in resources[resources["time_ns"].between(start_ns, end_ns)].groupby(
+        ["component", "instance"]
+    ):
+        if len(samples) > 1:
+            span_s = (samples["time_ns"].iloc[-1] - samples["time_ns"].iloc[0]) / 1e9
+            busy[str(component)] += float(samples["cpu_s"].iloc[-1] - samples["cpu_s"].iloc[0]) / span_s
+    return dict(busy)
+
+
+class Bench:
+    """The stack and the naive server, which sleeps unless it is its turn."""
+
+    def __init__(self, backend: LocalBackend, naive: Running, load: Load, root: Path) -> None:
+        self._backend = backend
+        self._naive = naive
+        self._load = load
+        self._root = root
+        self._frames = make_frames()
+        self._runs = 0
+        self.target = Target(int(backend.stack.inference_url.rsplit(":", 1)[1]))
+
+    def closed(self, clients: int, images: int) -> float:
+        """Images a second that our server alone labels for so many clients."""
+        return closed_loop(self.target, self._frames, clients, images, 15.0).images_per_s
+
+    def run(self, variant: Variant, offered_hz: float, number: int = 1) -> Outcome:
+        """The pipeline at a rate; in rounds of the same number all have the same frames and arrivals."""
+        self._runs += 1
+        experiment = self._load.experiment(offered_hz, variant.requests_in_flight)
+        request = Request(RunName("benchmark", f"run-{self._runs}", number), experiment, root=self._root)
+        self._backend.programs["inference-consumer"] = variant.consumer
+        with self._awake(variant.naive):
+            return judge(measure(request, self._backend, lambda _: None), self._load)
+
+    @contextmanager
+    def _awake(self, naive: bool) -> Iterator[None]:
+        if naive:
+            self._naive.resume()
+        try:
+            yield
+        finally:
+            self._naive.pause()
+
+    def alone(self, offered_hz: float, number: int) -> Outcome:
+        """Our server by the same schedule, without a pipeline."""
+        request = Request(RunName("benchmark", "alone", number), self._load.experiment(offered_hz))
+        schedule = schedule_of(request.experiment, request.seed)
+        offsets = frames_of_run(schedule, 1, CAMERAS).intended_ns / 1e9
+        sent = follow(self.target, self._frames, offsets.tolist())
+        seconds = self._load.duration_s - self._load.warmup_s
+        kept = [one for one in sent if one.offset_s >= self._load.warmup_s]
+        good = [one for one in kept if one.status == 200]
+        done = [one.offset_s + one.latency_s for one in sent if one.status == 200]
+        labelled_hz = sum(self._load.warmup_s <= at <= self._load.duration_s for at in done) / seconds
+        offered = len(kept) / seconds
+        behind = labelled_hz < KEPT_UP * offered or len(good) < len(kept)
+        return Outcome(offered, labelled_hz, [one.latency_s * 1e3 for one in good], behind)
+
+
+def find_capacity(bench: Bench) -> float:
+    """Frames/s: the highest rate of ours in runs offered more than it can label, but little more in all but the first,
+    since frames that are only stored cost processor time as well."""
+    alone_hz = bench.closed(8, 60)
+    rates: list[float] = []
+    offered_hz = alone_hz
+    for number in range(MOST_CAPACITY_RUNS):
+        outcome = bench.run(OURS, offered_hz)
+        rates.append(outcome.labelled_hz)
+        print(f"capacity: {outcome.offered_hz:.2f} frames/s offered, {outcome.labelled_hz:.2f} labelled", flush=True)
+        if number and outcome.saturated:
+            break
+        offered_hz = 1.15 * max(rates)
+    capacity_hz = max(rates)
+    print(
+        f"capacity of the pipeline: {capacity_hz:.2f} frames/s; our server alone labels {alone_hz:.2f} images/s for 8 "
+        f"clients, so {capacity_hz / alone_hz:.2f} of it"
+    )
+    return capacity_hz
+
+
+def compare(
+    bench: Bench, variants: Sequence[Variant], shares: Sequence[float], capacity_hz: float, repetitions: int
+) -> Results:
+    """All variants and the server alone at each share, in turn; who is first changes."""
+    results: Results = defaultdict(list)
+    for number in range(1, repetitions + 1):
+        for share in shares:
+            turns: list[Variant | None] = [*variants, None]
+            shift = number % len(turns)
+            for variant in [*turns[shift:], *turns[:shift]]:
+                hz = share * capacity_hz
+                outcome = bench.run(variant, hz, number) if variant else bench.alone(hz, number)
+                name = variant.name if variant else ALONE
+                results[share, name].append(outcome)
+                told = "saturated" if outcome.saturated else f"p50 {outcome.p50_ms:.0f} ms"
+                print(
+                    f"round {number}, {share:.0%}, {name}: {outcome.offered_hz:.2f} frames/s offered, "
+                    f"{outcome.labelled_hz:.2f} labelled, {told}",
+                    flush=True,
+                )
+    return results
+
+
+def print_comparison(results: Results, share: float, names: Sequence[str]) -> None:
+    """Medians over the rounds with the least and the most; p99 of all rounds' frames; ratios round by round."""
+    ours = results[share, OURS.name]
+    print(f"\nat {share:.0%} of capacity, {ours[0].offered_hz:.2f} frames/s: end-to-end latency")
+    print(f"{'':<22}{'frames/s':>20}{'p50 ms':>20}{'p99 ms':>9}{'of':>6}{'  p50 to ours'}")
+    for name in names:
+        outcomes = results[share, name]
+        rate = f"{name:<22}{spread([outcome.labelled_hz for outcome in outcomes]):>20}"
+        if any(outcome.saturated for outcome in outcomes):
+            behind = spread([own.labelled_hz / outcome.labelled_hz for own, outcome in zip(ours, outcomes, strict=True)])
+            print(f"{rate}  saturated: its latency is its backlog; ours labels {behind} times as many")
+            continue
+        pooled = [latency for outcome in outcomes for latency in outcome.latencies_ms]
+        ratios = [outcome.p50_ms / own.p50_ms for own, outcome in zip(ours, outcomes, strict=True)]
+        to_ours = "" if any(own.saturated for own in ours) else spread(ratios)
+        p50 = spread([outcome.p50_ms for outcome in outcomes], 0)
+        print(f"{rate}{p50:>20}{percentile(pooled, 99):>9.0f}{len(pooled):>6}  {to_ours}")
+
+
+def print_stages(outcomes: Sequence[Outcome]) -> None:
+    """Where the time of ours goes."""
+    frames = pd.concat([outcome.frames for outcome in outcomes], ignore_index=True)
+    budget = stages.budget(frames, qs=(0.5,))
+    table = stages.stage_table(frames)
+    print(f"\nours at {TARGET_SHARE:.0%} of capacity, ms: each stage's median, and its mean in the frames around the p50")
+    for stage, row in budget.iterrows():
+        print(f"  {stage:<14}{row['p50_ns'] / 1e6:>8.1f}{row['at_p50_ns'] / 1e6:>8.1f}")
+        if stage == "inference":
+            for column in (*SERVER_DURATIONS, "server_other_ns"):
+                middle = float(np.median(table[column].dropna().to_numpy(dtype=float)))
+                print(f"    {column.removesuffix('_ns'):<18}{middle / 1e6:>8.1f}")
+    busy = {name: statistics.median(o.processors.get(name, 0.0) for o in outcomes) for name in outcomes[0].processors}
+    told = ", ".join(f"{name} {value:.2f}" for name, value in sorted(busy.items(), key=lambda pair: -pair[1]))
+    print(f"  processors kept busy, of {os.cpu_count()}: {told}")
+
+
+def server_ratios(ours: Sequence[Outcome], alone: Sequence[Outcome]) -> tuple[list[float], list[float]]:
+    """End-to-end p50 to the server's own, round by round: driven alone, and as the same runs' consumer saw it."""
+    in_runs = []
+    for own in ours:
+        seen = (own.frames["answered_ns"] - own.frames["requested_ns"]).dropna().astype("int64") / 1e6
+        in_runs.append(own.p50_ms / percentile(seen.tolist(), 50))
+    return [own.p50_ms / server.p50_ms for own, server in zip(ours, alone, strict=True)], in_runs
+
+
+def verdicts(results: Results, shares: Sequence[float]) -> list[Verdict]:
+    """The target, and what ours is to the others."""
+    found = []
+    ours, alone = results[TARGET_SHARE, OURS.name], results[TARGET_SHARE, ALONE]
+    if ours:
+        against_alone, against_runs = server_ratios(ours, alone)
+        kept_up = not any(outcome.saturated for outcome in [*ours, *alone])
+        target = f"end-to-end p50 at {TARGET_SHARE:.0%} of capacity at most {TARGET_RATIO} times the server's own"
+        for baseline, ratios in (
+            ("driven alone by the same schedule", against_alone),
+            ("from request to answer in the same runs", against_runs),
+        ):
+            met = kept_up and statistics.median(ratios) <= TARGET_RATIO
+            found.append(Verdict(f"{target} ({baseline})", f"{spread(ratios)} times", met))
+    for share in shares:
+        outcomes = results[share, OURS.name]
+        measured = f"{spread([o.labelled_hz / o.offered_hz for o in outcomes])} of what was offered"
+        target = f"ours keeps up at {share:.0%} of capacity"
+        found.append(Verdict(target, measured, not any(o.saturated for o in outcomes)))
+    return found
+
+
+def _arguments(arguments: list[str] | None) -> Any:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline", description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=2, help="rounds of all variants at all rates (default 2)")
+    parser.add_argument("--duration", type=float, default=20.0, help="seconds of load of each run (default 20)")
+    parser.add_argument("--warmup", type=float, default=4.0, help="seconds of them that don't count (default 4)")
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.5, TARGET_SHARE, 0.95], help="of capacity")
+    parser.add_argument("--capacity", type=float, help="frames/s, instead of measuring it")
+    parser.add_argument("--arrivals", choices=["constant", "poisson"], default="constant", help="of the cameras")
+    parser.add_argument("--concurrent", action="store_true", help="also the naive server with our consumer's limit")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure everything and print it."""
+    args = _arguments(arguments)
+    load = Load(args.duration, args.warmup, args.arrivals)
+    variants = [*VARIANTS, *([CONCURRENT] if args.concurrent else [])]
+    with ExitStack() as cleanup:
+        root = Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
+        backend = LocalBackend()
+        cleanup.callback(backend.down)
+        backend.up(load.experiment(1.0), lambda _: None)
+        naive = Running(NAIVE, sys.executable, {"CACHE_DIRECTORY": str(paths.BUILD / "inference_server")})
+        cleanup.callback(naive.end)
+        naive.wait_until_it_labels(make_frames(1)[0])
+        naive.pause()
+        os.environ["NAIVE_URL"] = f"http://127.0.0.1:{naive.target.port}"  # the processes of a run inherit it
+        bench = Bench(backend, naive, load, root)
+        capacity_hz = args.capacity or find_capacity(bench)
+        results = compare(bench, variants, args.shares, capacity_hz, args.repetitions)
+    for share in args.shares:
+        print_comparison(results, share, [*(variant.name for variant in variants), ALONE])
+    if ours := results[TARGET_SHARE, OURS.name]:
+        print_stages(ours)
+    print_verdicts(verdicts(results, args.shares))
+
+
+if __name__ == "__main__":
+    main()
