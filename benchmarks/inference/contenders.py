@@ -138,6 +138,17 @@ class Running:
                 continue
         return total
 
+    def peak_bytes(self) -> int:
+        """The most resident memory that its processes have had so far (VmHWM), summed over them."""
+        total = 0
+        for process in self._tree():
+            try:
+                lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+            except OSError:
+                continue
+            total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+        return total
+
     def pause(self) -> None:
         """Stop its processes until `resume`."""
         self._signal(signal.SIGSTOP)

@@ -52,11 +52,23 @@ class Client:
     def ask(self, jpeg: bytes) -> tuple[int, Any]:
         """Status and JSON answer."""
         body, media_type = self._target.encode(jpeg)
+        status, text = self._send("POST", "/predict", body, {"Content-Type": media_type})
+        return status, json.loads(text)
+
+    def get_text(self, path: str) -> str:
+        """What the server says at `path`."""
+        return self._send("GET", path, None, {})[1].decode()
+
+    def get(self, path: str) -> Any:
+        """What the server says at `path` in JSON."""
+        return json.loads(self.get_text(path))
+
+    def _send(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
         if self._connection is None:
             self._connection = http.client.HTTPConnection("127.0.0.1", self._target.port, timeout=_TIMEOUT_S)
-        self._connection.request("POST", "/predict", body, {"Content-Type": media_type})
+        self._connection.request(method, path, body, headers)
         response = self._connection.getresponse()
-        answer = json.loads(response.read())
+        answer = response.read()
         if not self._target.keep_alive:
             self.close()
         return response.status, answer
