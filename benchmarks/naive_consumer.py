@@ -30,7 +30,10 @@ class NaiveClient(InferenceClient):
 class NaiveLabelFrames(LabelFrames):
     """As ours, but for the client."""
 
-    client_class = NaiveClient
+    def __init__(self, process: ConsumerProcess, settings: InferenceConsumerSettings) -> None:
+        super().__init__(process, settings)
+        limits = {"timeout_s": settings.request_timeout_s, "retry_for_s": settings.retry_for_s}
+        self._client = NaiveClient(settings.inference_url, process.clock, **limits)
 
 
 def main() -> int:

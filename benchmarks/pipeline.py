@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from benchmarks.inference.contenders import NAIVE, Running
+from benchmarks.inference.contenders import NAIVE, Running, end_servers_on_sigterm
 from benchmarks.inference.frames import make_frames
 from benchmarks.inference.load import Target, closed_loop, follow, percentile
 from benchmarks.targets import Verdict, print_verdicts, spread
@@ -35,7 +35,7 @@ from latencylab.runs import Run, RunName
 from services.contract.stamps import SERVER_DURATIONS
 from services.producer.schedule import frames_of_run
 
-CAMERAS: Final = 8
+CAMERAS: Final = 4
 MOST_CAPACITY_RUNS: Final = 4
 KEPT_UP: Final = 0.95
 """A variant that labels a smaller share of what it is offered is saturated: its latency is that of its backlog."""
@@ -75,9 +75,10 @@ class Load:
 
     def experiment(self, offered_hz: float, requests_in_flight: int = 0) -> Experiment:
         """Its parameters at a rate of all cameras together."""
+        frames = max(round(offered_hz / CAMERAS * self.duration_s), 1)  # of each camera: whole ones
         values = {
             "cameras_per_producer": CAMERAS,
-            "rate_hz": round(offered_hz / CAMERAS, 4),
+            "rate_hz": round(frames / self.duration_s, 4),
             "duration_s": self.duration_s,
             "arrivals": self.arrivals,
             "requests_in_flight": requests_in_flight,
@@ -244,8 +245,8 @@ def print_comparison(results: Results, share: float, names: Sequence[str]) -> No
         outcomes = results[share, name]
         rate = f"{name:<22}{spread([outcome.labelled_hz for outcome in outcomes]):>20}"
         if any(outcome.saturated for outcome in outcomes):
-            behind = spread([own.labelled_hz / outcome.labelled_hz for own, outcome in zip(ours, outcomes, strict=True)])
-            print(f"{rate}  saturated: its latency is its backlog; ours labels {behind} times as many")
+            more = spread([own.labelled_hz / other.labelled_hz for own, other in zip(ours, outcomes, strict=True)])
+            print(f"{rate}  saturated: its latency is its backlog; ours labels {more} times as many")
             continue
         pooled = [latency for outcome in outcomes for latency in outcome.latencies_ms]
         ratios = [outcome.p50_ms / own.p50_ms for own, outcome in zip(ours, outcomes, strict=True)]
@@ -259,7 +260,7 @@ def print_stages(outcomes: Sequence[Outcome]) -> None:
     frames = pd.concat([outcome.frames for outcome in outcomes], ignore_index=True)
     budget = stages.budget(frames, qs=(0.5,))
     table = stages.stage_table(frames)
-    print(f"\nours at {TARGET_SHARE:.0%} of capacity, ms: each stage's median, and its mean in the frames around the p50")
+    print(f"\nours at {TARGET_SHARE:.0%} of capacity, ms: each stage's median, and its mean around the p50")
     for stage, row in budget.iterrows():
         print(f"  {stage:<14}{row['p50_ns'] / 1e6:>8.1f}{row['at_p50_ns'] / 1e6:>8.1f}")
         if stage == "inference":
@@ -317,6 +318,7 @@ def _arguments(arguments: list[str] | None) -> Any:
 def main(arguments: list[str] | None = None) -> None:
     """Measure everything and print it."""
     args = _arguments(arguments)
+    end_servers_on_sigterm()
     load = Load(args.duration, args.warmup, args.arrivals)
     variants = [*VARIANTS, *([CONCURRENT] if args.concurrent else [])]
     with ExitStack() as cleanup:

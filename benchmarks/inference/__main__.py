@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.inference import decoders, environment, memory, overload
-from benchmarks.inference.contenders import NAIVE, OURS, PEERS, UNBATCHED, Contender, Running, interpreter
+from benchmarks.inference.contenders import (
+    NAIVE,
+    OURS,
+    PEERS,
+    UNBATCHED,
+    Contender,
+    Running,
+    end_servers_on_sigterm,
+    interpreter,
+)
 from benchmarks.inference.frames import make_frames
 from benchmarks.inference.limit import Limit
 from benchmarks.inference.load import closed_loop
@@ -114,6 +123,7 @@ def main() -> int:
     parser.add_argument("--without-peers", action="store_true", help="only ours, the naive one and the limit")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="beside the decoders")
     arguments = parser.parse_args()
+    end_servers_on_sigterm()
     size = QUICK if arguments.quick else FULL
     found, whole = decoders.compare(), True
     frames, variables = make_frames(), _plan_variables()

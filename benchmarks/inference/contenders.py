@@ -171,6 +171,11 @@ class Running:
         self._log.close()
 
 
+def end_servers_on_sigterm() -> None:
+    """Unwind when this process is told to end, so that no server outlives it: each is in a session of its own."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

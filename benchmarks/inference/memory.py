@@ -56,9 +56,8 @@ def compare(servers: Sequence[Running], frames: list[bytes], rounds: int, images
             rates[server.contender.name].append(closed.images_per_s)
     print(f"\nmemory budget of {BUDGET_BYTES / 1e9:.1f} GB, {CLIENTS} clients")
     for server in servers:
-        name = server.contender.name
-        print(f"  {name:<18}{spread(rates[name], 1):>20} images/s  peak RSS {server.peak_bytes() / 1e6:.0f} MB  ", end="")
-        print(_form(server))
+        name, peak_mb = server.contender.name, server.peak_bytes() / 1e6
+        print(f"  {name:<18}{spread(rates[name], 1):>20} images/s, peak RSS {peak_mb:.0f} MB; {_form(server)}")
     ratios = [mine / free for mine, free in zip(rates[BOUNDED.name], rates[FREE.name], strict=True)]
     print(f"  throughput with the budget {spread(ratios)} of that without: it costs {_percent(ratios)}")
     bounded = next(server for server in servers if server.contender.name == BOUNDED.name)

@@ -25,11 +25,9 @@ _limit = Gauge("requests_in_flight_limit", "Requests that may be in flight now")
 class LabelFrames:
     """Keeps several requests in flight; what has been answered goes to the writer, off the critical path."""
 
-    client_class: type[InferenceClient] = InferenceClient
-
     def __init__(self, process: ConsumerProcess, settings: InferenceConsumerSettings) -> None:
         self._process = process
-        self._client = self.client_class(
+        self._client = InferenceClient(
             settings.inference_url,
             process.clock,
             timeout_s=settings.request_timeout_s,
