@@ -8,41 +8,42 @@ from the intended time), which says what the rest of the pipeline adds. Bounded:
 
 import argparse
 import os
-import statistics
 import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import pandas as pd
-
 from benchmarks.inference.contenders import NAIVE, Running, end_servers_on_sigterm
 from benchmarks.inference.frames import make_frames
-from benchmarks.inference.load import Target, closed_loop, follow, percentile
-from benchmarks.targets import Verdict, print_verdicts, spread
-from latencylab import paths, stages
+from benchmarks.inference.load import Target, closed_loop, follow
+from benchmarks.pipeline_report import (
+    ALONE,
+    KEPT_UP,
+    OURS,
+    TARGET_SHARE,
+    Outcome,
+    Results,
+    judge,
+    print_comparison,
+    print_stages,
+    verdicts,
+)
+from benchmarks.targets import print_verdicts
+from latencylab import paths
 from latencylab.backends.local import PROGRAMS, LocalBackend
 from latencylab.collect import schedule_of
 from latencylab.experiment import Experiment
 from latencylab.measurement import measure
 from latencylab.request import Request
-from latencylab.runs import Run, RunName
-from services.contract.stamps import SERVER_DURATIONS
+from latencylab.runs import RunName
 from services.producer.schedule import frames_of_run
 
 CAMERAS: Final = 4
 MOST_CAPACITY_RUNS: Final = 4
-KEPT_UP: Final = 0.95
-"""A variant that labels a smaller share of what it is offered is saturated: its latency is that of its backlog."""
-
-TARGET_SHARE: Final = 0.8
-TARGET_RATIO: Final = 1.3
-ALONE: Final = "our server alone"
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class Variant:
 
 
 _NAIVE_CONSUMER: Final = "benchmarks.naive_consumer"
-OURS: Final = Variant("ours")
-VARIANTS: Final = (OURS, Variant("ours, one at a time", 1), Variant("naive, one at a time", 1, _NAIVE_CONSUMER))
+_OURS: Final = Variant(OURS)
+VARIANTS: Final = (_OURS, Variant("ours, one at a time", 1), Variant("naive, one at a time", 1, _NAIVE_CONSUMER))
 CONCURRENT: Final = Variant("naive, ours' limit", 0, _NAIVE_CONSUMER)
 
 
@@ -87,61 +88,6 @@ class Load:
         return Experiment.parse(values)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """One run after its warm-up: rates, whether it fell behind, latencies in ms, and what the stages are made of.
-
-    `processors` is how many processors each component kept busy.
-    """
-
-    offered_hz: float
-    labelled_hz: float
-    latencies_ms: list[float]
-    saturated: bool
-    frames: pd.DataFrame = field(default_factory=pd.DataFrame)
-    processors: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def p50_ms(self) -> float:
-        """Median latency."""
-        return percentile(self.latencies_ms, 50)
-
-
-Results = dict[tuple[float, str], list[Outcome]]
-
-
-def judge(run: Run, load: Load) -> Outcome:
-    """What a run showed between the end of its warm-up and the last intended time."""
-    start_ns = run.info["start_at_ns"] + int(load.warmup_s * 1e9)
-    end_ns = run.info["start_at_ns"] + int(load.duration_s * 1e9)
-    frames = run.frames[run.frames["intended_ns"] >= start_ns]
-    seconds = (end_ns - start_ns) / 1e9
-    labelled = run.frames["labelled_ns"].dropna()
-    offered_hz = len(frames) / seconds
-    labelled_hz = float(labelled.between(start_ns, end_ns).sum()) / seconds
-    latencies = (frames["labelled_ns"] - frames["intended_ns"]).dropna().astype("int64") / 1e6
-    unlabelled = len(run.frames) - len(labelled)
-    return Outcome(
-        offered_hz,
-        labelled_hz,
-        latencies.tolist(),
-        saturated=labelled_hz < KEPT_UP * offered_hz or unlabelled > 0,
-        frames=frames,
-        processors=_processors(run.resources, start_ns, end_ns),
-    )
-
-
-def _processors(resources: pd.DataFrame, start_ns: int, end_ns: int) -> dict[str, float]:
-    busy: dict[str, float] = defaultdict(float)
-    for (component, _), samples in resources[resources["time_ns"].between(start_ns, end_ns)].groupby(
-        ["component", "instance"]
-    ):
-        if len(samples) > 1:
-            span_s = (samples["time_ns"].iloc[-1] - samples["time_ns"].iloc[0]) / 1e9
-            busy[str(component)] += float(samples["cpu_s"].iloc[-1] - samples["cpu_s"].iloc[0]) / span_s
-    return dict(busy)
-
-
 class Bench:
     """The stack and the naive server, which sleeps unless it is its turn."""
 
@@ -165,7 +111,7 @@ class Bench:
         request = Request(RunName("benchmark", f"run-{self._runs}", number), experiment, root=self._root)
         self._backend.programs["inference-consumer"] = variant.consumer
         with self._awake(variant.naive):
-            return judge(measure(request, self._backend, lambda _: None), self._load)
+            return judge(measure(request, self._backend, lambda _: None), self._load.warmup_s)
 
     @contextmanager
     def _awake(self, naive: bool) -> Iterator[None]:
@@ -199,7 +145,7 @@ def find_capacity(bench: Bench) -> float:
     rates: list[float] = []
     offered_hz = alone_hz
     for number in range(MOST_CAPACITY_RUNS):
-        outcome = bench.run(OURS, offered_hz)
+        outcome = bench.run(_OURS, offered_hz)
         rates.append(outcome.labelled_hz)
         print(f"capacity: {outcome.offered_hz:.2f} frames/s offered, {outcome.labelled_hz:.2f} labelled", flush=True)
         if number and outcome.saturated:
@@ -236,73 +182,6 @@ def compare(
     return results
 
 
-def print_comparison(results: Results, share: float, names: Sequence[str]) -> None:
-    """Medians over the rounds with the least and the most; p99 of all rounds' frames; ratios round by round."""
-    ours = results[share, OURS.name]
-    print(f"\nat {share:.0%} of capacity, {ours[0].offered_hz:.2f} frames/s: end-to-end latency")
-    print(f"{'':<22}{'frames/s':>20}{'p50 ms':>20}{'p99 ms':>9}{'of':>6}{'  p50 to ours'}")
-    for name in names:
-        outcomes = results[share, name]
-        rate = f"{name:<22}{spread([outcome.labelled_hz for outcome in outcomes]):>20}"
-        if any(outcome.saturated for outcome in outcomes):
-            more = spread([own.labelled_hz / other.labelled_hz for own, other in zip(ours, outcomes, strict=True)])
-            print(f"{rate}  saturated: its latency is its backlog; ours labels {more} times as many")
-            continue
-        pooled = [latency for outcome in outcomes for latency in outcome.latencies_ms]
-        ratios = [outcome.p50_ms / own.p50_ms for own, outcome in zip(ours, outcomes, strict=True)]
-        to_ours = "" if any(own.saturated for own in ours) else spread(ratios)
-        p50 = spread([outcome.p50_ms for outcome in outcomes], 0)
-        print(f"{rate}{p50:>20}{percentile(pooled, 99):>9.0f}{len(pooled):>6}  {to_ours}")
-
-
-def print_stages(outcomes: Sequence[Outcome]) -> None:
-    """Where the time of ours goes."""
-    frames = pd.concat([outcome.frames for outcome in outcomes], ignore_index=True)
-    budget = stages.budget(frames, qs=(0.5,))
-    table = stages.stage_table(frames)
-    print(f"\nours at {TARGET_SHARE:.0%} of capacity, ms: each stage's median, and its mean around the p50")
-    for stage, row in budget.iterrows():
-        print(f"  {stage:<14}{row['p50_ns'] / 1e6:>8.1f}{row['at_p50_ns'] / 1e6:>8.1f}")
-        if stage == "inference":
-            for column in (*SERVER_DURATIONS, "server_other_ns"):
-                middle = float(np.median(table[column].dropna().to_numpy(dtype=float)))
-                print(f"    {column.removesuffix('_ns'):<18}{middle / 1e6:>8.1f}")
-    busy = {name: statistics.median(o.processors.get(name, 0.0) for o in outcomes) for name in outcomes[0].processors}
-    told = ", ".join(f"{name} {value:.2f}" for name, value in sorted(busy.items(), key=lambda pair: -pair[1]))
-    print(f"  processors kept busy, of {os.cpu_count()}: {told}")
-
-
-def server_ratios(ours: Sequence[Outcome], alone: Sequence[Outcome]) -> tuple[list[float], list[float]]:
-    """End-to-end p50 to the server's own, round by round: driven alone, and as the same runs' consumer saw it."""
-    in_runs = []
-    for own in ours:
-        seen = (own.frames["answered_ns"] - own.frames["requested_ns"]).dropna().astype("int64") / 1e6
-        in_runs.append(own.p50_ms / percentile(seen.tolist(), 50))
-    return [own.p50_ms / server.p50_ms for own, server in zip(ours, alone, strict=True)], in_runs
-
-
-def verdicts(results: Results, shares: Sequence[float]) -> list[Verdict]:
-    """The target, and what ours is to the others."""
-    found = []
-    ours, alone = results[TARGET_SHARE, OURS.name], results[TARGET_SHARE, ALONE]
-    if ours:
-        against_alone, against_runs = server_ratios(ours, alone)
-        kept_up = not any(outcome.saturated for outcome in [*ours, *alone])
-        target = f"end-to-end p50 at {TARGET_SHARE:.0%} of capacity at most {TARGET_RATIO} times the server's own"
-        for baseline, ratios in (
-            ("driven alone by the same schedule", against_alone),
-            ("from request to answer in the same runs", against_runs),
-        ):
-            met = kept_up and statistics.median(ratios) <= TARGET_RATIO
-            found.append(Verdict(f"{target} ({baseline})", f"{spread(ratios)} times", met))
-    for share in shares:
-        outcomes = results[share, OURS.name]
-        measured = f"{spread([o.labelled_hz / o.offered_hz for o in outcomes])} of what was offered"
-        target = f"ours keeps up at {share:.0%} of capacity"
-        found.append(Verdict(target, measured, not any(o.saturated for o in outcomes)))
-    return found
-
-
 def _arguments(arguments: list[str] | None) -> Any:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline", description=__doc__)
     parser.add_argument("--repetitions", type=int, default=2, help="rounds of all variants at all rates (default 2)")
@@ -336,7 +215,7 @@ def main(arguments: list[str] | None = None) -> None:
         results = compare(bench, variants, args.shares, capacity_hz, args.repetitions)
     for share in args.shares:
         print_comparison(results, share, [*(variant.name for variant in variants), ALONE])
-    if ours := results[TARGET_SHARE, OURS.name]:
+    if ours := results[TARGET_SHARE, OURS]:
         print_stages(ours)
     print_verdicts(verdicts(results, args.shares))
 
