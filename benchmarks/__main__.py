@@ -15,6 +15,7 @@ BENCHMARKS = {
     "analysis": "ten million rows of latency CSV",
     "overhead": "what the measuring itself costs",
     "inference": "the inference server against what people use instead",
+    "pipeline": "the whole pipeline at shares of its capacity, ours and naive ones",
 }
 
 

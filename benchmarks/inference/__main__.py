@@ -1,21 +1,35 @@
 """Our inference server against a naive one, BentoML, LitServe and Ray Serve, and against the engine alone.
 
-Same frames, same engine (but for the naive one), in turn. Bounded: about 7 minutes on two idle cores, 2 with
+Same frames, same engine (but for the naive one), in turn; then what the forms of the network take in memory and what a
+memory budget costs, and twice the load that it can bear. Bounded: about 10 minutes on two idle cores, 4 with
 ``--quick``.
 """
 
 import argparse
 import os
-import statistics
 import sys
+import tempfile
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Final
 
-from benchmarks.inference import decoders, environment, overload
-from benchmarks.inference.contenders import NAIVE, OURS, PEERS, UNBATCHED, Contender, Running, interpreter
+from benchmarks.inference import decoders, environment, memory, overload
+from benchmarks.inference.contenders import (
+    NAIVE,
+    OURS,
+    PEERS,
+    UNBATCHED,
+    Contender,
+    Running,
+    end_servers_on_sigterm,
+    interpreter,
+)
 from benchmarks.inference.frames import make_frames
 from benchmarks.inference.limit import Limit
-from benchmarks.inference.race import FULL, LIMIT, QUICK, print_race, race
+from benchmarks.inference.load import closed_loop
+from benchmarks.inference.race import FULL, QUICK, Size, print_race, race
+from benchmarks.inference.verdicts import verdicts
+from benchmarks.targets import Verdict, print_verdicts
 from services.contract.settings import InferenceServerSettings
 from services.inference_server import artefacts, calibrate, weights
 
@@ -63,38 +77,65 @@ def _start(stack: ExitStack, contenders: list[Contender], variables: dict[str, s
     return started
 
 
-def main() -> int:
-    """Run everything; 1 when a server could not be started."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round: shows that it works, not how fast")
-    parser.add_argument("--without-peers", action="store_true", help="only ours, the naive one and the limit")
-    arguments = parser.parse_args()
-    size = QUICK if arguments.quick else FULL
-    decoders.main()
-    frames = make_frames()
-    variables = _plan_variables()
-    contenders = [OURS, UNBATCHED, NAIVE, *(() if arguments.without_peers else PEERS)]
-    batch_max = InferenceServerSettings().batch_max
+def _race(variables: dict[str, str], frames: list[bytes], size: Size, with_peers: bool) -> tuple[list[Verdict], bool]:
+    """The race; its verdicts, and whether every contender could be started."""
+    contenders = [OURS, UNBATCHED, NAIVE, *(PEERS if with_peers else ())]
     with ExitStack() as stack:
         servers = _start(stack, contenders, variables, frames[0])
         limit = Limit(variables)
         stack.callback(limit.end)
-        results = race(servers, limit, frames, size, batch_max)
+        results = race(servers, limit, frames, size, InferenceServerSettings().batch_max)
         names = [server.contender.name for server in servers]
         print_race(results, names)
-        rates = {clients: statistics.median(t.images_per_s for t in results["ours", clients]) for clients in (8, 32)}
-        for clients, rate in rates.items():
-            of_limit = statistics.median(
-                ours.images_per_s / alone.images_per_s
-                for ours, alone in zip(results["ours", clients], results[LIMIT, clients], strict=True)
-            )
-            print(f"\nours at {clients} clients: {rate:.1f} images/s, {of_limit:.2f} of the engine alone", end="")
-        print()
-        bounded = {"MEMORY_BUDGET_BYTES": str(overload.BUDGET_BYTES), "QUEUE_MAX": str(overload.QUEUE_MAX)}
-        for server in _start(stack, [OURS], {**variables, **bounded}, frames[0]):
-            capacity_hz = overload.budget(server, frames, rates[8], size.images[8])
-            overload.overload(server, frames, capacity_hz, 4.0 if arguments.quick else 10.0)
-    return int(len(servers) < len(contenders))
+        print(f"\n{'after the race':<18}{'memory MB':>11}{'peak MB':>9}")
+        for server in servers:
+            print(f"{server.contender.name:<18}{server.memory_bytes() / 1e6:>11.0f}{server.peak_bytes() / 1e6:>9.0f}")
+    return verdicts(results, names), len(servers) == len(contenders)
+
+
+def _bounded_memory(variables: dict[str, str], frames: list[bytes], size: Size) -> list[Verdict]:
+    """What the forms take, and a server with a memory budget against one without."""
+    with ExitStack() as stack:
+        known = memory.calibrate(variables, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        servers = _start(stack, list(memory.CONTENDERS), known, frames[0])
+        if len(servers) < len(memory.CONTENDERS):
+            return [Verdict("a server with a memory budget starts", "it did not", False)]
+        return memory.compare(servers, frames, size.rounds, size.images[memory.CLIENTS])
+
+
+def _overload(variables: dict[str, str], frames: list[bytes], size: Size) -> list[Verdict]:
+    """A server with a short queue, first at its capacity, then offered twice that."""
+    with ExitStack() as stack:
+        for server in _start(stack, [OURS], {**variables, "QUEUE_MAX": str(overload.QUEUE_MAX)}, frames[0]):
+            server.resume()
+            capacity_hz = closed_loop(server.target, frames, 8, size.images[8], 20.0).images_per_s
+            return overload.overload(server, frames, capacity_hz, size.limit_s / 2)
+    return [Verdict("the server starts", "it did not", False)]
+
+
+PARTS: Final = ("race", "memory", "overload")
+
+
+def main() -> int:
+    """Run everything, or the parts named; 1 when a server could not be started."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round: shows that it works, not how fast")
+    parser.add_argument("--without-peers", action="store_true", help="only ours, the naive one and the limit")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="beside the decoders")
+    arguments = parser.parse_args()
+    end_servers_on_sigterm()
+    size = QUICK if arguments.quick else FULL
+    found, whole = decoders.compare(), True
+    frames, variables = make_frames(), _plan_variables()
+    if "race" in arguments.only:
+        raced, whole = _race(variables, frames, size, not arguments.without_peers)
+        found += raced
+    if "memory" in arguments.only:
+        found += _bounded_memory(variables, frames, size)
+    if "overload" in arguments.only:
+        found += _overload(variables, frames, size)
+    print_verdicts(found)
+    return int(not whole)
 
 
 if __name__ == "__main__":

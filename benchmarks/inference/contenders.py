@@ -138,6 +138,17 @@ class Running:
                 continue
         return total
 
+    def peak_bytes(self) -> int:
+        """The most resident memory that its processes have had so far (VmHWM), summed over them."""
+        total = 0
+        for process in self._tree():
+            try:
+                lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+            except OSError:
+                continue
+            total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+        return total
+
     def pause(self) -> None:
         """Stop its processes until `resume`."""
         self._signal(signal.SIGSTOP)
@@ -158,6 +169,11 @@ class Running:
         self._signal(signal.SIGKILL)
         self._process.wait(30)
         self._log.close()
+
+
+def end_servers_on_sigterm() -> None:
+    """Unwind when this process is told to end, so that no server outlives it: each is in a session of its own."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def _free_port() -> int:

@@ -7,7 +7,7 @@ import json
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -52,11 +52,23 @@ class Client:
     def ask(self, jpeg: bytes) -> tuple[int, Any]:
         """Status and JSON answer."""
         body, media_type = self._target.encode(jpeg)
+        status, text = self._send("POST", "/predict", body, {"Content-Type": media_type})
+        return status, json.loads(text)
+
+    def get_text(self, path: str) -> str:
+        """What the server says at `path`."""
+        return self._send("GET", path, None, {})[1].decode()
+
+    def get(self, path: str) -> Any:
+        """What the server says at `path` in JSON."""
+        return json.loads(self.get_text(path))
+
+    def _send(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
         if self._connection is None:
             self._connection = http.client.HTTPConnection("127.0.0.1", self._target.port, timeout=_TIMEOUT_S)
-        self._connection.request("POST", "/predict", body, {"Content-Type": media_type})
+        self._connection.request(method, path, body, headers)
         response = self._connection.getresponse()
-        answer = json.loads(response.read())
+        answer = response.read()
         if not self._target.keep_alive:
             self.close()
         return response.status, answer
@@ -115,6 +127,18 @@ def closed_loop(target: Target, frames: list[bytes], clients: int, images: int, 
 
 
 @dataclass(frozen=True)
+class Sent:
+    """One request of an open loop: when it was meant to be sent, in seconds after the start, its status (0: no answer)
+    and the seconds from the intended time to the answer, so that a late client hides nothing.
+    """
+
+    offset_s: float
+    status: int
+    latency_s: float
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Open:
     """What an open loop gave: latencies in seconds of those labelled and of those refused, and anything else."""
 
@@ -124,38 +148,37 @@ class Open:
     others: list[str]
 
 
-def open_loop(target: Target, frames: list[bytes], rate_hz: float, seconds: float) -> Open:
-    """Send at `rate_hz` whatever comes back; latency starts at the intended time, so a late client hides nothing."""
-    count = int(rate_hz * seconds)
-    local, lock = threading.local(), threading.Lock()
-    labelled: list[float] = []
-    refused: list[float] = []
-    others: list[str] = []
+def follow(target: Target, frames: list[bytes], offsets_s: Sequence[float]) -> list[Sent]:
+    """Send at the times of a schedule, seconds after its start, whatever comes back."""
+    local = threading.local()
     start = time.perf_counter() + 0.2
 
-    def send(index: int) -> None:
-        intended = start + index / rate_hz
+    def send(index: int) -> Sent:
+        intended = start + offsets_s[index]
         time.sleep(max(intended - time.perf_counter(), 0))
         if not hasattr(local, "client"):
             local.client = Client(target)
         try:
-            status, _ = local.client.ask(frames[index % len(frames)])
-        except OSError as error:
-            status = 0
-            others.append(repr(error))
+            status, answer = local.client.ask(frames[index % len(frames)])
+            problem = "" if status == 200 else f"{status} {answer}"
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            status, problem = 0, repr(error)
             local.client.close()
-        latency = time.perf_counter() - intended
-        with lock:
-            if status == 200:
-                labelled.append(latency)
-            elif status == 503:
-                refused.append(latency)
-            elif status:
-                others.append(str(status))
+        return Sent(offsets_s[index], status, time.perf_counter() - intended, problem)
 
-    with ThreadPoolExecutor(min(count, 128)) as pool:
-        list(pool.map(send, range(count)))
-    return Open(count, labelled, refused, others)
+    with ThreadPoolExecutor(min(len(offsets_s), 128)) as pool:
+        return list(pool.map(send, range(len(offsets_s))))
+
+
+def open_loop(target: Target, frames: list[bytes], rate_hz: float, seconds: float) -> Open:
+    """Send at `rate_hz` for so many seconds, whatever comes back."""
+    sent = follow(target, frames, [index / rate_hz for index in range(int(rate_hz * seconds))])
+    return Open(
+        len(sent),
+        [one.latency_s for one in sent if one.status == 200],
+        [one.latency_s for one in sent if one.status == 503],
+        [one.problem for one in sent if one.status not in (200, 503)],
+    )
 
 
 def percentile(values: list[float], percent: int) -> float:

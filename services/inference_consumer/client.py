@@ -97,12 +97,14 @@ class InferenceClient:
         _retries.labels(reason).inc()
         self.retries[reason] = self.retries.get(reason, 0) + 1
 
+    def _post(self, jpeg: bytes) -> requests.Response:
+        headers = {"Content-Type": "image/jpeg"}
+        return self._session().post(self._url, data=jpeg, headers=headers, timeout=self._timeout_s)
+
     def _ask(self, jpeg: bytes, attempt: int) -> Answer:
         requested_ns = self._clock.now_ns()
         try:
-            response = self._session().post(
-                self._url, data=jpeg, headers={"Content-Type": "image/jpeg"}, timeout=self._timeout_s
-            )
+            response = self._post(jpeg)
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             raise UnavailableError(type(error).__name__) from error
         answered_ns = self._clock.now_ns()

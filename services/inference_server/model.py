@@ -37,8 +37,9 @@ def prepare(settings: InferenceServerSettings, cache: Path) -> tuple[Path, calib
 def build_engine(settings: InferenceServerSettings) -> tuple[Engine, dict[str, Any]]:
     """Choose, open, warm up and check an engine; return it with what /info says of it.
 
-    Raises `ValueError` when a setting can't be met, `RuntimeError` when the export fails or when the engine does not
-    agree with plain Keras.
+    Raises `ValueError` when a setting can't be met, `RuntimeError` when the export fails, when the engine does not
+    agree with plain Keras, or when it turns out to need more memory than MEMORY_BUDGET_BYTES (which a form that no
+    calibration has measured may).
     """
     settings = weights.resolve(settings)
     with ExitStack() as stack:
@@ -53,6 +54,12 @@ def build_engine(settings: InferenceServerSettings) -> tuple[Engine, dict[str, A
         raise RuntimeError(
             f"form {form.name} does not agree with plain Keras here: {agrees}; set ENGINE_FORM to another"
         )
+    peak_bytes = measure.read_peak_bytes()
+    if settings.memory_budget_bytes and peak_bytes > settings.memory_budget_bytes:
+        raise RuntimeError(
+            f"form {form.name} has taken {peak_bytes / _MIB:.0f} MiB, more than MEMORY_BUDGET_BYTES="
+            f"{settings.memory_budget_bytes}; raise the budget, or calibrate so that a smaller form is found"
+        )
     facts = {
         "weights": info.kind,
         "weights_source": info.source,
@@ -62,7 +69,7 @@ def build_engine(settings: InferenceServerSettings) -> tuple[Engine, dict[str, A
             "library": form.engine,
             **choice.facts(),
             "agreement": agrees.facts(),
-            "peak_mib": round(measure.read_peak_bytes() / _MIB),
+            "peak_mib": round(peak_bytes / _MIB),
         },
     }
     return engine, facts

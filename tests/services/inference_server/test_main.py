@@ -154,3 +154,10 @@ def test_a_calibration_that_has_no_time_falls_back_to_the_form_expected_fastest(
     choice = calibrate.choose(settings, artefacts.folder_of(settings, cache), Cpu("made up", frozenset(), 2))
     assert choice.plan.form.name == "folded-onednn"
     assert choice.measurements == ()
+
+
+def test_a_form_that_turns_out_larger_than_the_memory_budget_ends_the_process_with_the_reason(cache):
+    server = start(cache, MEMORY_BUDGET_BYTES="100000000")  # no calibration has measured any form
+    _, errors = server.process.communicate(timeout=300)
+    assert server.process.returncode == 1
+    assert "more than MEMORY_BUDGET_BYTES=100000000" in errors
