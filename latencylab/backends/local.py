@@ -194,6 +194,9 @@ class LocalBackend:
         assert self._plan is not None
         return broker.lag(self._kafka(), self._plan.run_id, GROUPS)
 
+    def growing_records(self) -> Path | None:
+        return self._folder / "consumers" if self._plan is not None else None
+
     def finish(self, folder: Path) -> None:
         assert self._plan is not None
         for name, service in self._consumers.items():
