@@ -5,7 +5,6 @@ import io
 import threading
 import time
 from functools import partial
-from pathlib import Path
 
 from tqdm.std import tqdm
 
@@ -31,7 +30,8 @@ class _Lines(io.StringIO):
 class BackgroundRun(threading.Thread):
     """One repetition, measured on the stack that is up or on one of its own.
 
-    When the thread has ended, either `measured` is the run or `failure` says why there is none.
+    `backend` is there once it is up, `phase` says what is being waited for. When the thread has ended, either
+    `measured` is the run or `failure` says why there is none.
     """
 
     def __init__(self, request: Request) -> None:
@@ -40,7 +40,7 @@ class BackgroundRun(threading.Thread):
         self.phase = "starting"
         self.measured: Run | None = None
         self.failure: BaseException | None = None
-        self._backend: Backend | None = None
+        self.backend: Backend | None = None
         self._lock = threading.Lock()
         self._interruptible = False
         self._interrupted = False
@@ -51,9 +51,9 @@ class BackgroundRun(threading.Thread):
                 if self._interrupted:
                     raise KeyboardInterrupt
                 self._interruptible = True
-            with open_backend(self.request.experiment, self._tell) as self._backend:
+            with open_backend(self.request.experiment, self._tell) as self.backend:
                 bar = partial(tqdm, file=_Lines(self._tell))
-                self.measured = measurement.measure(self.request, self._backend, self._tell, bar)
+                self.measured = measurement.measure(self.request, self.backend, self._tell, bar)
                 self._shield()
         except BaseException as error:
             if self.measured is None:
@@ -75,8 +75,6 @@ class BackgroundRun(threading.Thread):
             self._interrupted = True
             if self._interruptible:
                 self._interruptible = False
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident or 0), ctypes.py_object(KeyboardInterrupt))
-
-    def growing_records(self) -> Path | None:
-        """Where the run's latency CSVs grow, if that can be seen."""
-        return self._backend.growing_records() if self._backend is not None else None
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(self.ident or 0), ctypes.py_object(KeyboardInterrupt)
+                )

@@ -20,9 +20,9 @@ _INTENDED, _LABELLED = INFERENCE_COLUMNS.index("intended_ns"), INFERENCE_COLUMNS
 class LiveLatencies:
     """What the inference consumers have written so far: per frame its intended time and its end-to-end latency, in ns.
 
-    The source is their latency CSVs, which grow during the run: reading what was added costs the pipeline nothing. A row
-    is there after MongoDB has acknowledged the frame's label and the consumer has handed it on, which it does before it
-    commits and at least once a second. A frame that was delivered twice counts twice.
+    The source is their latency CSVs, which grow during the run: reading what was added costs the pipeline nothing.
+    A row is there when the consumer has handed it on, after MongoDB's acknowledgement and before it commits the frame.
+    A frame that was delivered twice counts twice.
     """
 
     intended_ns: list[int] = field(default_factory=list)
@@ -51,7 +51,8 @@ class LiveLatencies:
         if not self.latency_ns:
             return "No frame has come through yet."
         median, slowest, newest = (
-            f"{value / 1e6:.0f} ms" for value in (statistics.median(self.latency_ns), max(self.latency_ns), self.latency_ns[-1])
+            f"{value / 1e6:.0f} ms"
+            for value in (statistics.median(self.latency_ns), max(self.latency_ns), self.latency_ns[-1])
         )
         return f"{len(self.latency_ns)} frames so far: median {median}, slowest {slowest}, newest {newest}."
 
@@ -70,27 +71,32 @@ def svg(seen: LiveLatencies, duration_s: float) -> str:
     start_ns = min(seen.intended_ns, default=0)
     points = [((intended - start_ns) / 1e9, latency / 1e6) for intended, latency in latest]
     ticks_ms = MaxNLocator(4, integer=True).tick_values(0, max([latency for _, latency in points], default=1.0))
-    ticks_s = MaxNLocator(6).tick_values(0, duration_s)
+    shown_s = [at for at, _ in points] or [0.0]
+    ticks_s = MaxNLocator(6).tick_values(min(shown_s), max(duration_s, *shown_s))
 
     def x(at_s: float) -> float:
-        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * at_s / ticks_s[-1]
+        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * (at_s - ticks_s[0]) / (ticks_s[-1] - ticks_s[0])
 
     def y(latency_ms: float) -> float:
         return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * latency_ms / ticks_ms[-1]
 
-    middle = (_HEIGHT - _BOTTOM + _TOP) / 2
+    centre, middle = (_WIDTH + _LEFT) / 2, (_HEIGHT - _BOTTOM + _TOP) / 2
     parts = [
         f'<svg role="img" aria-label="{seen.told()}" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
         f'style="width:100%; max-width:{_WIDTH}px; font-size:12px" fill="{_INK}">'
     ]
     for tick in ticks_ms:
-        parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}" stroke="{_GRID}"/>')
+        parts.append(
+            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}" stroke="{_GRID}"/>'
+        )
         parts.append(f'<text x="{_LEFT - 8}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
     for tick in ticks_s:
         parts.append(f'<text x="{x(tick):.1f}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle">{tick:g}</text>')
     parts += [
-        f'<text x="{(_WIDTH + _LEFT) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">intended send time (s since the first)</text>',
+        f'<text x="{centre}" y="{_HEIGHT - 6}" text-anchor="middle">intended send time (s since the first)</text>',
         f'<text transform="translate(14 {middle}) rotate(-90)" text-anchor="middle">end-to-end latency (ms)</text>',
     ]
-    parts += [f'<circle cx="{x(at):.1f}" cy="{y(ms):.1f}" r="3" fill="{_DOT}" fill-opacity="0.7"/>' for at, ms in points]
+    parts += [
+        f'<circle cx="{x(at):.1f}" cy="{y(ms):.1f}" r="3" fill="{_DOT}" fill-opacity="0.7"/>' for at, ms in points
+    ]
     return "".join([*parts, "</svg>"])

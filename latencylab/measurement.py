@@ -39,7 +39,7 @@ def exclusive() -> Iterator[None]:
 
 
 def measure(request: Request, backend: Backend, progress: Progress, bar: Callable[..., Any] = tqdm) -> Run:
-    """Execute one repetition on `backend` (which is up) and return its folder; `bar` makes the progress bar of the load.
+    """Execute one repetition on `backend` (which is up) and return its folder; `bar` makes the load's progress bar.
 
     Interrupting it (Ctrl-C, the stop button) stops the run's consumers and producers and leaves no folder.
     Raises `BackendError` when the pipeline fails, `RunError` when the folder is there already.

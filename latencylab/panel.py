@@ -19,8 +19,8 @@ REFRESH_S: Final = 1.0
 
 AS_GIVEN: Final = "the parameters above"
 
-_COUNT: Final = (ipywidgets.BoundedIntText, {"min": 1, "max": 1_000})
-_FIELDS: Final = {
+_COUNT: Final = (ipywidgets.BoundedIntText, {"min": 1.0, "max": 1_000.0})
+_FIELDS: Final[dict[str, tuple[str, Any, dict[str, float]]]] = {
     "producers": ("Producers", *_COUNT),
     "cameras_per_producer": ("Cameras per producer", *_COUNT),
     "rate_hz": ("Frames/s per camera", ipywidgets.BoundedFloatText, {"min": 0.01, "max": 10_000.0, "step": 0.5}),
@@ -143,11 +143,13 @@ class RunPanel:
     def _refresh(self, running: BackgroundRun, seen: LiveLatencies) -> None:
         stopping = "stopping: " if self.end.disabled else ""
         self.status.value = escape(f"{running.request.name.run_id}: {stopping}{running.phase}")
-        records = running.growing_records()
-        if records is None:
+        if running.backend is None:
             return
         before = len(seen.latency_ns)
-        seen.read(records)
+        if (records := running.backend.growing_records()) is None:
+            self.plot.value = "No live plot: on this backend the records can be read only when the run has ended."
+        else:
+            seen.read(records)
         if len(seen.latency_ns) > before:
             self.plot.value = f"{svg(seen, running.request.experiment.duration_s)}<div>{seen.told()}</div>"
 

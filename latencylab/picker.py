@@ -50,7 +50,9 @@ def show_picker(folder: str) -> Choice:
 
     def pick(change: dict[str, Any]) -> None:
         choice.folder = change["new"]
-        told.value = '<span role="status">Picked; now run the cells below (Run ▸ Run Selected Cell and All Below).</span>'
+        told.value = (
+            '<span role="status">Picked; now run the cells below (Run ▸ Run Selected Cell and All Below).</span>'
+        )
 
     picked.observe(pick, "value")
     display(ipywidgets.VBox([picked, told]))

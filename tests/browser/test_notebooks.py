@@ -1,4 +1,4 @@
-"""The notebooks in JupyterLab: the panel measures and stops on the real pipeline, the picker changes what is analysed."""
+"""The notebooks in JupyterLab: the panel measures and stops the real pipeline, the picker sets what is analysed."""
 
 import re
 import shutil
@@ -29,7 +29,8 @@ def run_up_to(page: Page, source: str) -> None:
     """Execute the cells from the first one to that with this source, as a reader does."""
     page.locator(".jp-Cell").first.click()
     number = page.locator(".jp-Cell").evaluate_all(
-        "(cells, source) => cells.findIndex(cell => cell.querySelector('.cm-content')?.innerText.includes(source))", source
+        "(cells, source) => cells.findIndex(cell => cell.querySelector('.cm-content')?.innerText.includes(source))",
+        source,
     )
     assert number >= 0, source
     for _ in range(number + 1):
@@ -123,7 +124,9 @@ def test_stop_leaves_no_process_and_no_folder(lab, page, tmp_path):
         time.sleep(0.2)
     assert not left
     assert not (lab.data / "stack").exists()
-    assert {path for path in (lab.data / "runs").rglob("*") if path.is_file() or path.name.startswith((".", "r"))} <= recorded
+    assert {
+        path for path in (lab.data / "runs").rglob("*") if path.is_file() or path.name.startswith((".", "r"))
+    } <= recorded
     expect(page.get_by_role("button", name="Run", exact=True)).to_be_enabled()
 
 

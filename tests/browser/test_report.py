@@ -49,7 +49,9 @@ def opened(page, report, said, asked):
 
 def violations(page):
     """What axe finds against the page: rule -> elements."""
-    return {found["id"]: [node["html"][:120] for node in found["nodes"]] for found in Axe().run(page).response["violations"]}
+    return {
+        found["id"]: [node["html"][:120] for node in found["nodes"]] for found in Axe().run(page).response["violations"]
+    }
 
 
 def test_it_opens_without_a_network(opened, report, said, asked, tmp_path):
@@ -88,7 +90,9 @@ def test_everything_that_does_something_is_reached_by_the_keyboard_and_shows_it(
         assert active.evaluate("element => getComputedStyle(element).outlineStyle") != "none"
         if active.evaluate("element => element.tagName") == "SUMMARY":
             opened.keyboard.press("Enter")  # what it hides comes next
-        reached.append(opened.evaluate(f"[...document.querySelectorAll({REACHABLE!r})].indexOf(document.activeElement)"))
+        reached.append(
+            opened.evaluate(f"[...document.querySelectorAll({REACHABLE!r})].indexOf(document.activeElement)")
+        )
     assert reached == list(range(expected))
 
 

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from latencylab.background import BackgroundRun
 from latencylab.backends import backend as backends
 from latencylab.backends.backend import BackendError
+from latencylab.background import BackgroundRun
 from latencylab.experiment import Experiment
 from latencylab.request import Request
 from latencylab.runs import RunName

@@ -24,7 +24,7 @@ def execute(client, code, attended):
     ]
 
 
-@pytest.mark.parametrize("attended", [True, False, True])
+@pytest.mark.parametrize("attended", [True, False])
 def test_the_request_says_whether_somebody_is_there(client, attended):
     _, printed = execute(client, "from latencylab.front_end import attended; print(attended())", attended)
     assert printed == [f"{attended}\n"]
