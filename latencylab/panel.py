@@ -60,23 +60,22 @@ class RunPanel:
         self._running: BackgroundRun | None = None
         self._concluded = threading.Event()
         self._lock = threading.Lock()
-        wide = {"style": {"description_width": "10rem"}, "layout": ipywidgets.Layout(width="22rem")}
+        wide = {"style": {"description_width": "10rem"}, "layout": ipywidgets.Layout(width="21rem")}
         self.point = ipywidgets.Dropdown(options=list(self._offered), description="Point", **wide)
         self.fields = {
             name: kind(description=label, tooltip=Experiment.model_fields[name].description, **limits, **wide)
             for name, (label, kind, limits) in _FIELDS.items()
         }
-        self.begin = ipywidgets.Button(description="Run", button_style="primary", icon="play")
-        self.end = ipywidgets.Button(description="Stop", disabled=True, icon="stop")
+        self.begin = ipywidgets.Button(description="Run", button_style="primary")
+        self.end = ipywidgets.Button(description="Stop", disabled=True)
         self.status, self.plot, self.outcome = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
         self.point.observe(self._choose, "value")
         self.begin.on_click(self.run)
         self.end.on_click(self.stop)
         self._choose()
+        fields = ipywidgets.HBox(list(self.fields.values()), layout=ipywidgets.Layout(flex_flow="row wrap"))
         buttons = ipywidgets.HBox([self.begin, self.end])
-        self.widget = ipywidgets.VBox(
-            [self.point, *self.fields.values(), buttons, self.status, self.plot, self.outcome]
-        )
+        self.widget = ipywidgets.VBox([self.point, fields, buttons, self.status, self.plot, self.outcome])
 
     def _choose(self, _: Any = None) -> None:
         experiment = self._offered[self.point.value]

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from latencylab import paths
 from latencylab.backends.processes import Service, answers, free_port
+
+expect.set_options(timeout=120_000)  # a busy machine is no failure
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -97,8 +99,8 @@ def lab(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture
 def page(chromium: Browser) -> Iterator[Page]:
     """A page of its own."""
-    context = chromium.new_context(viewport={"width": 1200, "height": 1400})
+    context = chromium.new_context(viewport={"width": 1200, "height": 1800})
     opened = context.new_page()
-    opened.set_default_timeout(30_000)
+    opened.set_default_timeout(120_000)
     yield opened
     context.close()

