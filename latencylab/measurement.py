@@ -3,7 +3,7 @@
 import fcntl
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -40,8 +40,8 @@ def exclusive() -> Iterator[None]:
         yield
 
 
-def measure(request: Request, backend: Backend, progress: Progress) -> Run:
-    """Execute one repetition on `backend` (which is up) and return its folder.
+def measure(request: Request, backend: Backend, progress: Progress, bar: Callable[..., Any] = tqdm) -> Run:
+    """Execute one repetition on `backend` (which is up) and return its folder; `bar` makes the load's progress bar.
 
     Interrupting it (Ctrl-C, the stop button) stops the run's consumers and producers and leaves no folder.
     Raises `BackendError` when the pipeline fails, `RunError` when the folder is there already.
@@ -50,7 +50,7 @@ def measure(request: Request, backend: Backend, progress: Progress) -> Run:
     plan = RunPlan(request.name.run_id, request.experiment, request.seed)
     with exclusive(), staged(folder) as staging:
         try:
-            timing = _execute(plan, backend, staging, progress)
+            timing = _execute(plan, backend, staging, progress, bar)
         except BaseException:
             backend.abandon()
             raise
@@ -65,12 +65,14 @@ def measure(request: Request, backend: Backend, progress: Progress) -> Run:
     return Run.load(folder)
 
 
-def _execute(plan: RunPlan, backend: Backend, staging: Path, progress: Progress) -> dict[str, Any]:
+def _execute(
+    plan: RunPlan, backend: Backend, staging: Path, progress: Progress, bar: Callable[..., Any]
+) -> dict[str, Any]:
     marks = [time.monotonic()]
     backend.prepare(plan, progress)
     marks.append(time.monotonic())
     start_at_ns = backend.release(_LEAD_S)
-    _wait_for_load(plan.experiment, backend, start_at_ns)
+    _wait_for_load(plan.experiment, backend, start_at_ns, bar)
     marks.append(time.monotonic())
     progress("waiting for the last frames")
     drained = _drain(backend, plan.experiment.drain_timeout_s)
@@ -82,11 +84,11 @@ def _execute(plan: RunPlan, backend: Backend, staging: Path, progress: Progress)
     return {"start_at_ns": start_at_ns, "drained": drained, **spans}
 
 
-def _wait_for_load(experiment: Experiment, backend: Backend, start_at_ns: int) -> None:
-    bar = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s"
+def _wait_for_load(experiment: Experiment, backend: Backend, start_at_ns: int, bar: Callable[..., Any]) -> None:
+    form = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s"
     title = f"load, {experiment.offered_hz:g} frames/s"
     end_s = start_at_ns / 1e9 + experiment.duration_s
-    with tqdm(total=experiment.duration_s, desc=title, bar_format=bar, leave=False) as shown:
+    with bar(total=experiment.duration_s, desc=title, bar_format=form, leave=False) as shown:
         while backend.producers_left() > 0:
             elapsed = time.time() - start_at_ns / 1e9
             shown.update(min(max(0.0, elapsed), experiment.duration_s) - shown.n)

@@ -7,6 +7,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 SERVICES: Final = ROOT / "services"
 NOTEBOOKS: Final = ROOT / "notebooks"
+EXPERIMENTS: Final = ROOT / "experiments"
 SAMPLE: Final = ROOT / "data" / "sample"
 FIGURES: Final = ROOT / "figures"
 BUILD: Final = ROOT / ".build"

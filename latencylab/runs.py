@@ -48,6 +48,12 @@ class RunName:
         return root / self.sweep / self.point / f"r{self.repetition}"
 
 
+def next_repetition(root: Path, sweep: str, point: str) -> int:
+    """The number after the last repetition of that point below `root`. Raises `RunError` for an impossible name."""
+    folder = RunName(sweep, point, 1).folder(root).parent
+    return max((int(path.name[1:]) for path in folder.glob("r*") if path.name[1:].isdecimal()), default=0) + 1
+
+
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
     """A folder beside `folder` to write a run into; it becomes `folder` when the block ends without an exception.
@@ -138,14 +144,19 @@ class Run:
         return str(self.info["point"])
 
 
+def run_folders(root: Path) -> list[Path]:
+    """The folders of all complete runs below `root`, by path."""
+    found = (path.parent for path in root.rglob("run.json"))
+    # Folders whose name begins with a dot hold runs that are not complete.
+    return sorted(path for path in found if not any(p.startswith(".") for p in path.relative_to(root).parts))
+
+
 def find_runs(root: Path) -> list[Run]:
     """All complete runs below `root` (a run, a point, a sweep or a folder of sweeps), by point and repetition.
 
     Raises `RunError` when there is none.
     """
-    found = (path.parent for path in root.rglob("run.json"))
-    # Folders whose name begins with a dot hold runs that are not complete.
-    folders = sorted(path for path in found if not any(p.startswith(".") for p in path.relative_to(root).parts))
+    folders = run_folders(root)
     if not folders:
         raise RunError(f"{paths.shown(root)}: no complete run in it; record one with  latencylab sweep  or  make run")
     runs = [Run.load(folder) for folder in folders]

@@ -1,7 +1,6 @@
 """What the notebooks call: one function per cell, so that a cell holds no logic of its own."""
 
-import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.display import Image, Markdown, display
 from tqdm.auto import tqdm
@@ -15,8 +14,13 @@ from latencylab.chameleon.during import lease_kept
 from latencylab.compare import Rule
 from latencylab.compare_runs import Comparison
 from latencylab.experiment import Experiment
+from latencylab.front_end import attended
+from latencylab.picker import Choice, show_picker
 from latencylab.request import Request
-from latencylab.runs import Run, RunName, all_frames, find_runs
+from latencylab.runs import Run, RunName, all_frames, find_runs, next_repetition
+
+if TYPE_CHECKING:
+    from latencylab.panel import RunPanel
 
 
 def experiment(**parameters: Any) -> Experiment:
@@ -25,10 +29,14 @@ def experiment(**parameters: Any) -> Experiment:
 
 
 def request(namespace: dict[str, Any]) -> Request:
-    """The run that the parameters in a notebook's `namespace` ask for. Raises `ExperimentError` or `RunError`."""
+    """The run that the parameters in a notebook's `namespace` ask for; repetition 0 is the next that is free.
+
+    Raises `ExperimentError` or `RunError`.
+    """
     parameters = {name: namespace[name] for name in Experiment.model_fields if name in namespace}
-    name = RunName(namespace["sweep"], namespace["point"], namespace["repetition"])
     root = paths.resolve(namespace["root"]) if namespace["root"] else paths.runs()
+    sweep, point = namespace["sweep"], namespace["point"]
+    name = RunName(sweep, point, namespace["repetition"] or next_repetition(root, sweep, point))
     return Request(name, Experiment.parse(parameters), namespace["point_order"], root)
 
 
@@ -57,8 +65,22 @@ def describe(running: dict[str, Any]) -> None:
     display(Markdown("\n".join(lines)))
 
 
-def measure(wanted: Request) -> Run:
-    """Execute the run, on the stack that is up or on one of its own."""
+def panel(wanted: Request) -> "RunPanel | None":
+    """Show a panel to choose a point, watch its run and stop it; where nobody is there to use it, nothing (None)."""
+    if not attended():
+        return None
+    from latencylab.panel import RunPanel
+
+    shown = RunPanel(wanted)
+    display(shown.widget)
+    return shown
+
+
+def measure(wanted: Request, panel: "RunPanel | None" = None) -> Run:
+    """Execute the run, on the stack that is up or on one of its own; with a `panel`, give the run that was last begun
+    there, or begin one there."""
+    if panel is not None:
+        return panel.result()
     with (
         tqdm(total=None, bar_format="{desc} ({elapsed})") as bar,
         open_backend(wanted.experiment, bar.set_description_str) as backend,
@@ -68,10 +90,12 @@ def measure(wanted: Request) -> Run:
 
 def verdict(run: Run) -> None:
     """Print the counts, the percentiles, and whether the run is valid."""
-    print(json.dumps(run.info["counts"]))
-    print(table([run]))
-    print("valid" if run.valid else "INVALID: " + "; ".join(run.info["invalid_reasons"]))
-    print(notes([run]))
+    print(tables.verdict(run))
+
+
+def pick(folder: str) -> Choice:
+    """What to analyse: `folder`, or what is picked instead from a list that is shown where somebody can use it."""
+    return show_picker(folder) if attended() else Choice(folder)
 
 
 def runs(folder: str) -> list[Run]:

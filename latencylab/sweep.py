@@ -93,10 +93,10 @@ class Sweep(BaseModel):
     def _assignments(self) -> list[tuple[str, dict[str, Any]]]:
         if self.points:
             named = [dict(point) for point in self.points]
-            return [(str(point.pop("name", "")) or _name_of(point), point) for point in named]
+            return [(str(point.pop("name", "")) or point_name(point), point) for point in named]
         levels = itertools.product(*self.factors.values())
         grid = [dict(zip(self.factors, combination, strict=True)) for combination in levels]
-        return [(_name_of(values), values) for values in grid]
+        return [(point_name(values), values) for values in grid]
 
     def requests(self) -> list[Request]:
         """All runs in the order of execution: repetition by repetition (blocks, so that a drift of the machine
@@ -116,7 +116,8 @@ class Sweep(BaseModel):
         return sum(request.experiment.duration_s + OVERHEAD_PER_RUN_S for request in self.requests())
 
 
-def _name_of(values: dict[str, Any]) -> str:
+def point_name(values: dict[str, Any]) -> str:
+    """The name of a point that sets these parameters."""
     if not values:
         return "base"
     text = ",".join(f"{key}={value}" for key, value in values.items())

@@ -1,5 +1,6 @@
 """The tables that a sweep ends with: one row per point, from its runs."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -95,6 +96,18 @@ def notes(runs: Iterable[Run]) -> list[str]:
         if reasons:
             lines.append(f"{label(q)} is not given for {', '.join(reasons)}.")
     return lines
+
+
+def verdict(run: Run) -> str:
+    """What one run says: its counts, its percentiles, whether it is valid, and what must be read with it."""
+    return "\n".join(
+        [
+            json.dumps(run.info["counts"]),
+            point_table([run]).to_string(index=False),
+            "valid" if run.valid else "INVALID: " + "; ".join(run.info["invalid_reasons"]),
+            *notes([run]),
+        ]
+    )
 
 
 def caveats(run: Run) -> list[str]:

@@ -217,6 +217,9 @@ class MemoryBackend:
         self._called("lag")
         return self.lags.pop(0) if self.lags else {"db-consumer": 0, "inference-consumer": 0}
 
+    def growing_records(self) -> Path | None:
+        return None
+
     def finish(self, folder: Path) -> None:
         self._called("finish")
         assert self.plan is not None

@@ -110,6 +110,10 @@ class Backend(Protocol):
     def lag(self) -> dict[str, int]:
         """Frames not yet committed, per consumer group."""
 
+    def growing_records(self) -> Path | None:
+        """The folder in which the consumers' latency CSVs grow during a run; None where they can't be read before
+        `finish`."""
+
     def finish(self, folder: Path) -> None:
         """Stop consumers and producers so that they flush, then leave in `folder`: ``producers.json`` (list of the
         producers' reports), ``broker.json`` (end offsets by topic and partition), ``consumers/`` (CSVs and reports),

@@ -67,9 +67,18 @@ class ForkServer:
         with self._lock:
             self._process.stdin.write(json.dumps(asked).encode() + b"\n")
             self._process.stdin.flush()
-            while not self._started:
-                self._read(None)
+            try:
+                self._await_start()
+            except KeyboardInterrupt:  # nobody would know what was asked for, and its owner may live on
+                self._await_start()
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._started.pop(), signal.SIGKILL)
+                raise
             return ForkedProcess(self, self._started.pop())
+
+    def _await_start(self) -> None:
+        while not self._started:
+            self._read(None)
 
     def status(self, pid: int, timeout_s: float | None = 0.0) -> int | None:
         """The exit status of a program, or None when it still runs after `timeout_s` (None: however long)."""

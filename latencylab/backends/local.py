@@ -57,7 +57,7 @@ class LocalBackend:
         self.programs = PROGRAMS | (programs or {})
         self._stack = LocalStack(self.programs["inference-server"], keep)
         self._plan: RunPlan | None = None
-        self._folder = Path()
+        self._folder = paths.stack() / "runs" / "none"  # of the run; removed at its end, so never just Path()
         self._guard: Guard | None = None
         self._consumers: dict[str, Service] = {}
         self._producers: dict[str, Service] = {}
@@ -198,6 +198,9 @@ class LocalBackend:
     def lag(self) -> dict[str, int]:
         assert self._plan is not None
         return broker.lag(self._kafka(), self._plan.run_id, GROUPS)
+
+    def growing_records(self) -> Path | None:
+        return self._folder / "consumers"
 
     def finish(self, folder: Path) -> None:
         assert self._plan is not None

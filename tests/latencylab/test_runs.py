@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from latencylab.runs import Run, RunError, RunName, all_frames, find_runs, staged
+from latencylab.runs import Run, RunError, RunName, all_frames, find_runs, next_repetition, staged
 
 
 @pytest.mark.parametrize("part", ["", ".hidden", "a/b", "..", "a b", "tab\t"])
@@ -129,3 +129,13 @@ def test_a_damaged_or_later_run_is_refused(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"schema": 99}))
     with pytest.raises(RunError, match="schema 99 is not 1"):
         Run.load(tmp_path)
+
+
+def test_the_next_repetition_is_the_one_after_the_last(tmp_path):
+    assert next_repetition(tmp_path, "s", "p") == 1
+    for name in ("r1", "r10", ".r11.part-1", "rx"):
+        (tmp_path / "s" / "p" / name).mkdir(parents=True)
+    assert next_repetition(tmp_path, "s", "p") == 11
+    assert next_repetition(tmp_path, "s", "q") == 1
+    with pytest.raises(RunError, match="can't be a folder name"):
+        next_repetition(tmp_path, "s", "../p")

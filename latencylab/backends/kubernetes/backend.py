@@ -155,6 +155,9 @@ class KubernetesBackend:
         assert self._plan is not None
         return dict(self._deployment.toolbox.ask("lag", run_id=self._plan.run_id, groups=list(CONSUMERS)))
 
+    def growing_records(self) -> Path | None:
+        return None  # they lie in the pods until they are fetched
+
     def finish(self, folder: Path) -> None:
         assert self._plan is not None
         assert self._sampler is not None

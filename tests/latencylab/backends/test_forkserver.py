@@ -8,7 +8,7 @@ import sys
 import psutil
 import pytest
 
-from latencylab.backends.forkserver import fork
+from latencylab.backends.forkserver import ForkServer, fork
 from latencylab.backends.processes import Service, spawn
 
 LONG_S = 120.0  # never reached unless something is broken
@@ -118,3 +118,19 @@ time.sleep(600)
         server = psutil.Process(pid)
         process.kill()
         server.wait(LONG_S)
+
+
+def test_an_owner_that_is_interrupted_while_it_waits_leaves_no_program(start, monkeypatch):
+    """As in a notebook, whose kernel lives on: the next program asked for must not be taken for the lost one."""
+    server = ForkServer.shared()
+
+    def interrupt(timeout_s):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server, "_read", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        start(SLEEP, name="lost")
+    kept = until_up(start(SLEEP, name="kept"))
+    children = psutil.Process(server._process.pid).children()
+    assert [child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE] == [kept.pid]
