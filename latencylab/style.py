@@ -102,6 +102,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
     with mpl.rc_context(_RC):
         figure.savefig(paths[0], metadata={"Software": None})
+        figure.set_layout_engine("none")  # it is laid out: once is enough
         figure.savefig(paths[1], metadata={"Date": None})
     return paths
 
