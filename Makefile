@@ -46,10 +46,10 @@ bench: setup  ## benchmarks: ratios against baselines of the same run, with spre
 images: $(VENV_STAMP)  ## build all images with docker, podman or buildah, whichever is there
 	@scripts/images.sh build
 
-figures: $(VENV_STAMP)  ## rebuild figures/ and the outputs of 03_analyse from data/sample
+figures: $(VENV_STAMP)  ## rebuild figures/ and the outputs of notebooks 03 to 05 from data/sample
 	$(BIN)/latencylab figures data/sample --output figures
 	$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
-	  notebooks/03_analyse.ipynb
+	  notebooks/0[3-5]*.ipynb
 
 clean:  ## remove what these targets made (not data/runs)
 	rm -rf .venv $(BUILD) .pytest_cache .mypy_cache .ruff_cache .hypothesis
