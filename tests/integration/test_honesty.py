@@ -33,10 +33,10 @@ def test_a_stall_of_the_server_shows_in_the_tail(backend, measured: Callable[...
     assert np.quantile(intended, 0.98) > np.quantile(closed_loop, 0.98)
     assert np.quantile(intended, 0.99, method="inverted_cdf") > 1e9
 
-    drawn = figures.over_time([run]).data
-    shown = drawn[drawn["latency_ms"] > 700]
-    assert len(shown) >= 3
-    assert shown["time_s"].between(9, 13).all()
+    drawn = figures.over_time([run]).data  # on a busy host other frames may be slow as well
+    during_stall = drawn[drawn["time_s"].between(9, 13)]
+    assert (during_stall["latency_ms"] > 700).sum() >= 3
+    assert drawn["latency_ms"].idxmax() in during_stall.index
 
 
 def test_a_wall_clock_stepped_under_one_process_is_detected(backend, measured: Callable[..., Run], monkeypatch):
