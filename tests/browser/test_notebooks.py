@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from latencylab import paths
-from latencylab.runs import find_runs
+from latencylab.runs import find_runs, run_folders
 
 LONG_MS = 300_000  # bringing the pipeline up on a busy machine
 
@@ -135,11 +135,11 @@ def test_stop_leaves_no_process_and_no_folder(lab, page, tmp_path):
 
 def test_what_is_picked_is_analysed(lab, page, tmp_path):
     own = lab.data / "runs" / "own"
-    shutil.copytree(paths.SAMPLE / "2-cameras", own / "2-cameras")
+    shutil.copytree(paths.SAMPLE / "2-cameras" / "r1", own / "2-cameras" / "r1")
     lab.open(page, "03_analyse.ipynb")
     run_up_to(page, "session.pick")
     picker = page.get_by_label("Runs of", exact=True)
-    expect(picker.locator("option:checked")).to_have_text("data/sample (4 runs)")
+    expect(picker.locator("option:checked")).to_have_text(f"data/sample ({len(run_folders(paths.SAMPLE))} runs)")
     picker.select_option(f"{own} (1 run)")
     expect(page.get_by_role("status")).to_contain_text("now run the cells below")
     table = page.locator(".jp-OutputArea-output", has_text="offered/s").first

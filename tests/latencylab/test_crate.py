@@ -1,23 +1,25 @@
-"""The RO-Crate of the recorded sample: every file, every run, and no reference into nothing."""
+"""The RO-Crate of a recorded sweep: every file, every run, and no reference into nothing."""
 
 import json
 import shutil
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 from rocrate.rocrate import ROCrate
 
-from latencylab import crate, paths
+from latencylab import crate
 from latencylab.runs import RunError, find_runs
 
+RECORDED = Path(__file__).parents[1] / "data" / "sweep"
 POINT = "producers=2,rate_hz=0.5"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The sample, one point renamed to a name that a URL must quote, beside what an unfinished run left."""
+    """The sweep, one point renamed to a name that a URL must quote, beside what an unfinished run left."""
     copy = tmp_path_factory.mktemp("crate") / "sweep"
-    shutil.copytree(paths.SAMPLE, copy)
+    shutil.copytree(RECORDED, copy)
     (copy / "2-cameras").rename(copy / POINT)
     (copy / ".failed").mkdir()
     (copy / ".failed" / "notebook.ipynb").write_text("{}")

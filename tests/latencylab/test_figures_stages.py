@@ -1,10 +1,14 @@
-"""The stage figures of the recorded sample, and of made-up runs whose slow stage is known."""
+"""The stage figures of a recorded sweep, and of made-up runs whose slow stage is known."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from latencylab import figures_stages, paths, tables
+from latencylab import figures_stages, tables
 from latencylab.runs import RunName, all_frames, find_runs
+
+RECORDED = Path(__file__).parents[1] / "data" / "sweep"
 
 SECOND_NS = 1_000_000_000
 STAGES = ["lateness", "broker", "waiting", "inference", "labelling"]
@@ -12,7 +16,7 @@ STAGES = ["lateness", "broker", "waiting", "inference", "labelling"]
 
 @pytest.fixture(scope="module")
 def sample():
-    return find_runs(paths.SAMPLE)
+    return find_runs(RECORDED)
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,16 @@ import time
 
 import pytest
 
-from latencylab import tables
+from latencylab import paths, tables
 from latencylab.backends import backend as backends
 from latencylab.experiment import Experiment, ExperimentError
 from latencylab.panel import AS_GIVEN, RunPanel, next_request, offered
 from latencylab.request import Request
 from latencylab.runs import RunName
+from latencylab.sweep import Sweep
 
 LONG_S = 60.0  # never reached unless something is broken
+DEFAULT = Sweep.load(paths.EXPERIMENTS / "default.yaml")
 GIVEN = {"rate_hz": 5.0, "duration_s": 4.0}
 
 
@@ -31,7 +33,7 @@ def test_the_points_are_those_of_the_sweep_files_for_the_same_backend():
     given = Experiment.parse(GIVEN)
     points = offered(given)
     assert points[AS_GIVEN] == given
-    assert points["default: 8-cameras"] == Experiment.parse({"producers": 8, "rate_hz": 1.0, "duration_s": 38})
+    assert points["default: 8-cameras"] == DEFAULT.experiments()["8-cameras"]
     assert {experiment.backend for experiment in points.values()} == {"local"}
     assert "kubernetes: producers=2" in offered(Experiment.parse({"backend": "kubernetes"}))
 
@@ -51,7 +53,7 @@ def test_choosing_a_point_fills_the_fields(panel):
         "producers": 8,
         "cameras_per_producer": 1,
         "rate_hz": 1.0,
-        "duration_s": 38.0,
+        "duration_s": DEFAULT.experiments()["8-cameras"].duration_s,
     }
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from latencylab import paths
 from latencylab.picker import recorded
+from latencylab.runs import run_folders
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def own(data_folder):
 
 def test_every_sweep_point_and_run_that_is_complete_is_listed(own):
     listed = recorded()
-    assert next(iter(listed.items())) == ("data/sample (4 runs)", "data/sample")
+    assert next(iter(listed.items())) == (f"data/sample ({len(run_folders(paths.SAMPLE))} runs)", "data/sample")
     assert listed["data/sample/8-cameras/r1 (1 run)"] == "data/sample/8-cameras/r1"
     assert {label: folder for label, folder in listed.items() if "sample" not in label} == {
         f"{own} (2 runs)": str(own),

@@ -1,16 +1,19 @@
-"""The page of the recorded sample: self-contained, accessible, and true to the runs."""
+"""The page of a recorded sweep: self-contained, accessible, and true to the runs."""
 
 import base64
 import io
 import json
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from latencylab import figures, paths, report_html, tables
+from latencylab import figures, report_html, tables
 from latencylab.runs import RunError, find_runs
+
+RECORDED = Path(__file__).parents[1] / "data" / "sweep"
 
 
 class Page(HTMLParser):
@@ -55,9 +58,9 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The sample, with its page; of one run the reasons hold what HTML would take for its own."""
+    """The sweep, with its page; of one run the reasons hold what HTML would take for its own."""
     copy = tmp_path_factory.mktemp("report") / "sweep"
-    shutil.copytree(paths.SAMPLE, copy)
+    shutil.copytree(RECORDED, copy)
     record = copy / "1-camera" / "r1" / "run.json"
     info = json.loads(record.read_text())
     info["invalid_reasons"] = ["<script>alert(1)</script> & more"]
