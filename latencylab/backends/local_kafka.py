@@ -51,7 +51,8 @@ def format_and_start(properties: Path) -> list[str]:
 
 def _format(properties: Path, archive_option: str) -> list[str]:
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    return [*_java(_FORMAT, archive_option), "format", "-t", cluster_id, "-c", str(properties)]
+    # One argument with "=": of 64 ids one begins with a dash, and would be taken for an option.
+    return [*_java(_FORMAT, archive_option), "format", f"--cluster-id={cluster_id}", "--config", str(properties)]
 
 
 def _start(properties: Path, archive_option: str) -> list[str]:

@@ -32,6 +32,6 @@ config=/tmp/server.properties
 heap=${KAFKA_HEAP:-512m}
 flags="-Xms256m -Xmx$heap -XX:+UseSerialGC -Xshare:auto -Dlog4j2.configurationFile=/kafka/log4j2.properties"
 if [ ! -e "$data/log/meta.properties" ]; then
-  java $flags -cp '/kafka/libs/*' kafka.tools.StorageTool format --cluster-id "${KAFKA_CLUSTER_ID:?}" --config $config
+  java $flags -cp '/kafka/libs/*' kafka.tools.StorageTool format "--cluster-id=${KAFKA_CLUSTER_ID:?}" --config $config
 fi
 exec java $flags -XX:+ExitOnOutOfMemoryError -cp '/kafka/libs/*' kafka.Kafka $config

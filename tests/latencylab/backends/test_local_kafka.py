@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import uuid
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,12 @@ def test_without_java_it_says_what_to_run(properties, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(BackendError, match="make setup"):
         local_kafka.format_and_start(properties)
+
+
+def test_an_id_that_begins_with_a_dash_is_no_option(properties, monkeypatch):
+    odd = uuid.UUID(bytes=b"\xf8" + bytes(15))
+    monkeypatch.setattr(uuid, "uuid4", lambda: odd)
+    command = local_kafka._format(properties, "SharedArchiveFile")
+    assert "--cluster-id=-AAAAAAAAAAAAAAAAAAAAA" in command
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
