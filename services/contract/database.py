@@ -1,11 +1,5 @@
-"""What a run needs of MongoDB besides the writes: the collection, proof that it works, what it holds of a run.
+"""What a run needs of MongoDB besides the writes: the collection, proof that it works, what it holds of a run."""
 
-As a command (``python -m services.contract.database ACTION``) it does the same from inside a cluster, in JSON lines.
-"""
-
-import argparse
-import json
-import sys
 import uuid
 from collections.abc import Iterator
 from typing import Any, Final
@@ -77,27 +71,3 @@ def _dig(document: dict[str, Any], path: str) -> Any:
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return str(value) if path == "_id" else value
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m services.contract.database", description=__doc__)
-    actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("check", help="write and read; what server it is")
-    actions.add_parser("empty", help="drop the collection")
-    for name, what in {"forget": "delete a run's documents", "documents": "print a run's documents"}.items():
-        actions.add_parser(name, help=what).add_argument("run_id")
-    args = parser.parse_args()
-    collection = open_collection(MongoSettings())  # type: ignore[call-arg]
-    if args.action == "check":
-        print(json.dumps(check(collection)))
-    elif args.action == "empty":
-        empty(collection)
-    elif args.action == "forget":
-        print(json.dumps(forget_run(collection, args.run_id)))
-    else:
-        for document in documents(collection, args.run_id):
-            sys.stdout.write(json.dumps(document) + "\n")
-
-
-if __name__ == "__main__":
-    main()

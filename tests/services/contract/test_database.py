@@ -1,12 +1,8 @@
-import json
-import sys
-
 import pytest
 from bson import ObjectId
 from bson.int64 import Int64
 
-from services.contract import database
-from services.contract.database import DOCUMENT_FIELDS, check, documents, forget_run, open_collection
+from services.contract.database import DOCUMENT_FIELDS, check, documents, empty, forget_run, open_collection
 from services.contract.settings import MongoSettings
 
 IDS = [ObjectId(f"{number:024x}") for number in range(3)]
@@ -147,25 +143,6 @@ def test_only_the_run_that_is_named_is_forgotten(collection):
     assert collection.indexed == "run"
 
 
-@pytest.fixture
-def command(collection, monkeypatch, capsys):
-    """Run the module as a command: its lines of output, read as JSON."""
-
-    def run(*arguments):
-        monkeypatch.setenv("MONGODB_URI", "mongodb://db/")
-        monkeypatch.setattr(database, "open_collection", lambda settings: collection)
-        monkeypatch.setattr(sys, "argv", ["database", *arguments])
-        database.main()
-        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-
-    return run
-
-
-def test_the_command_answers_in_json_lines(command, collection):
-    assert command("check") == [{"name": "MongoDB", "version": "7.0.1", "stand_in": False}]
-    assert command("documents", "a") == list(documents(collection, "a"))
-    assert command("forget", "a") == [2]
-    assert command("documents", "a") == []
-    assert len(command("documents", "b")) == 1
-    command("empty")
-    assert command("documents", "b") == []
+def test_an_emptied_collection_holds_no_run(collection):
+    empty(collection)
+    assert list(documents(collection, "a")) == list(documents(collection, "b")) == []
