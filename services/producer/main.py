@@ -4,7 +4,6 @@ import contextlib
 import gc
 import json
 import logging
-import os
 import signal
 import sys
 import threading
@@ -27,6 +26,7 @@ from services.contract.status import StatusServer
 from services.producer.images import ImageSourceError, Pool, make_pools
 from services.producer.ledger import Ledger
 from services.producer.loop import OpenLoop, Stop
+from services.producer.priority import give_way, take_priority
 from services.producer.schedule import Schedule, TraceError, device_id, device_index, frames_of_devices, read_trace
 
 log = logging.getLogger("producer")
@@ -150,6 +150,8 @@ def run(
         if client is not None and start_at_ns is not None:
             log.info("%d frames from %+.3f s on", len(ledger.frames.seq), (start_at_ns - started_ns) / 1e9)
             send_all(OpenLoop(settings, client, clock, stop), ledger, pools)
+        if settings.priority == "real-time":
+            give_way()
         report = {
             "run_id": settings.run_id,
             "producer_index": settings.producer_index,
@@ -165,19 +167,6 @@ def run(
         }
         close(client, patient=not ledger.outstanding)
     return report
-
-
-def take_priority() -> str:
-    """Put this thread, and those it starts, before all ordinary processes; return the scheduling policy that it got.
-
-    A camera does not compete with the servers for their processor, so neither should a simulated one. Only Linux has
-    this, and only for root or with CAP_SYS_NICE (sched(7)); elsewhere the policy stays as it is.
-    """
-    if not hasattr(os, "sched_setscheduler"):
-        return "default"
-    with contextlib.suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
-    return {os.SCHED_RR: "SCHED_RR", os.SCHED_OTHER: "SCHED_OTHER"}.get(os.sched_getscheduler(0), "other")
 
 
 def send_all(loop: OpenLoop, ledger: Ledger, pools: dict[int, Pool]) -> None:

@@ -9,6 +9,7 @@ from kafka.errors import KafkaTimeoutError
 from kafka.future import Future
 
 from services.producer import main as producer
+from services.producer.priority import take_priority
 
 
 class FakeClient:
@@ -144,7 +145,7 @@ def test_a_trace_sets_the_schedule(make_settings, tmp_path):
 def test_the_reported_priority_is_the_one_in_force():
     seen = []
     # The policy belongs to a thread, so this one's goes away with it.
-    thread = threading.Thread(target=lambda: seen.append((producer.take_priority(), os.sched_getscheduler(0))))
+    thread = threading.Thread(target=lambda: seen.append((take_priority(), os.sched_getscheduler(0))))
     thread.start()
     thread.join()
     assert seen[0] in {("SCHED_RR", os.SCHED_RR), ("SCHED_OTHER", os.SCHED_OTHER)}
