@@ -9,7 +9,6 @@ import argparse
 import multiprocessing
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -100,7 +99,7 @@ def measure(bootstrap: str, frames: int, repetitions: int) -> dict[Callable[[Pro
     topics = ReplicationSettings(**TOPICS, kafka_bootstrap=bootstrap)
     spawn = multiprocessing.get_context("spawn")
     try:
-        with tqdm(total=repetitions * len(results), desc="producer", unit="run", file=sys.stderr) as progress:
+        with tqdm(total=repetitions * len(results), desc="producer", unit="run", disable=None) as progress:
             for _ in range(repetitions):
                 for measurement, values in results.items():
                     renew_topics(topics)

@@ -1,8 +1,7 @@
 """Our inference server against a naive one, BentoML, LitServe and Ray Serve, and against the engine alone.
 
 Same frames, same engine (but for the naive one), in turn; then what the forms of the network take in memory and what a
-memory budget costs, and twice the load that it can bear. Bounded: about 10 minutes on two idle cores, 4 with
-``--quick``.
+memory budget costs, and twice the load that it can bear. Bounded: about 17 minutes on two cores, 5 with ``--quick``.
 """
 
 import argparse
@@ -100,7 +99,7 @@ def _bounded_memory(variables: dict[str, str], frames: list[bytes], size: Size) 
         servers = _start(stack, list(memory.CONTENDERS), known, frames[0])
         if len(servers) < len(memory.CONTENDERS):
             return [Verdict("a server with a memory budget starts", "it did not", False)]
-        return memory.compare(servers, frames, size.rounds, size.images[memory.CLIENTS])
+        return memory.compare(servers, frames, size.rounds[memory.CLIENTS], size.images[memory.CLIENTS])
 
 
 def _overload(variables: dict[str, str], frames: list[bytes], size: Size) -> list[Verdict]:
@@ -109,7 +108,7 @@ def _overload(variables: dict[str, str], frames: list[bytes], size: Size) -> lis
         for server in _start(stack, [OURS], {**variables, "QUEUE_MAX": str(overload.QUEUE_MAX)}, frames[0]):
             server.resume()
             capacity_hz = closed_loop(server.target, frames, 8, size.images[8], 20.0).images_per_s
-            return overload.overload(server, frames, capacity_hz, size.limit_s / 2)
+            return overload.overload(server, frames, capacity_hz, size.limit_s)
     return [Verdict("the server starts", "it did not", False)]
 
 

@@ -18,7 +18,7 @@ from benchmarks.inference.frames import make_frames
 from benchmarks.targets import Verdict, print_verdicts, spread
 from services.inference_server.decode import SIDE, Pixels, to_array
 
-_ROUNDS: Final = 7
+_ROUNDS: Final = 15
 _PINNED: Final = "simplejpeg, DCT scale (pinned)"
 _TARGET_MS: Final = 2.0
 

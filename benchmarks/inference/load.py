@@ -140,9 +140,13 @@ class Sent:
 
 @dataclass(frozen=True)
 class Open:
-    """What an open loop gave: latencies in seconds of those labelled and of those refused, and anything else."""
+    """What an open loop gave: latencies in seconds of those labelled and of those refused, and anything else.
+
+    `labelled_hz` is the rate of the labels from the first to the last of them; NaN when there are fewer than two.
+    """
 
     offered: int
+    labelled_hz: float
     labelled_s: list[float]
     refused_s: list[float]
     others: list[str]
@@ -173,8 +177,10 @@ def follow(target: Target, frames: list[bytes], offsets_s: Sequence[float]) -> l
 def open_loop(target: Target, frames: list[bytes], rate_hz: float, seconds: float) -> Open:
     """Send at `rate_hz` for so many seconds, whatever comes back."""
     sent = follow(target, frames, [index / rate_hz for index in range(int(rate_hz * seconds))])
+    done_s = sorted(one.offset_s + one.latency_s for one in sent if one.status == 200)
     return Open(
         len(sent),
+        (len(done_s) - 1) / (done_s[-1] - done_s[0]) if len(done_s) > 1 else float("nan"),
         [one.latency_s for one in sent if one.status == 200],
         [one.latency_s for one in sent if one.status == 503],
         [one.problem for one in sent if one.status not in (200, 503)],
