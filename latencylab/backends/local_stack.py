@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ FERRETDB = paths.BUILD / "ferretdb"
 EXTERNAL = "external"
 """Name of a database that ``MONGODB_URI`` gave: what is in it is somebody's, and stays."""
 
+_STATE_FILE = "stack.json"
+
 BROKER, DATABASE, SERVER = "kafka", "mongodb", "inference-server"
 
 
@@ -43,27 +46,43 @@ class StackState:
     inference_url: str = ""
     server_environment: dict[str, str] = field(default_factory=dict)
     processes: dict[str, tuple[int, float]] = field(default_factory=dict)  # component -> (pid, created at)
-
-    @staticmethod
-    def path() -> Path:
-        return paths.stack() / "stack.json"
+    holder: tuple[int, float] | None = None  # the process that is starting it, or that ends it when it is done
 
     @classmethod
     def load(cls) -> "StackState | None":
         """The stack that was left running, or None."""
         with contextlib.suppress(FileNotFoundError):
-            return cls(**json.loads(cls.path().read_text()))
+            return cls(**json.loads((paths.stack() / _STATE_FILE).read_text()))
         return None
 
-    def save(self) -> None:
-        staged = self.path().with_suffix(".part")
+    def save(self, folder: Path | None = None) -> None:
+        """Write it into the stack's folder, or into one that is about to become it."""
+        path = (folder or paths.stack()) / _STATE_FILE
+        staged = path.with_suffix(".part")
         staged.write_text(json.dumps(self.__dict__, indent=1))
-        staged.rename(self.path())
+        staged.rename(path)
 
     @property
     def owns_database(self) -> bool:
         """Whether the database began with this stack and ends with it."""
         return self.database_name != EXTERNAL
+
+    def hold(self) -> None:
+        """Make this process its holder."""
+        self.holder = (os.getpid(), psutil.Process().create_time())
+
+    def stranger(self) -> int | None:
+        """Pid of a holder that is neither this process nor one that started it, as a sweep starts its kernel."""
+        if self.holder is None or not _runs(*self.holder):
+            return None
+        me = psutil.Process()
+        return None if self.holder[0] in {me.pid, *(parent.pid for parent in me.parents())} else self.holder[0]
+
+    @property
+    def up(self) -> bool:
+        """Whether all of it was started, runs and goes on running: what a holder leaves behind is about to end."""
+        abandoned = self.holder is not None and not _runs(*self.holder)
+        return SERVER in self.processes and not self.dead() and not abandoned
 
     def dead(self) -> list[str]:
         """Components whose process has ended."""
@@ -77,11 +96,16 @@ def _runs(pid: int, created_s: float) -> bool:
     return False
 
 
+def _held(by: str) -> BackendError:
+    return BackendError(
+        f"{by} has a pipeline of this project and ends it when it is done; wait for it, since two would disturb each "
+        "other (a pipeline that several may use one after another is brought up by  latencylab up)"
+    )
+
+
 def end_stack() -> list[str]:
     """End the stack that ``stack.json`` names and remove its folder; the names of what was running."""
-    state = StackState.load()
-    if state is None:
-        return []
+    state = StackState.load() or StackState()
     running = [name for name in state.processes if name not in state.dead()]
     for component in (SERVER, DATABASE, BROKER):
         if component in state.processes:
@@ -106,32 +130,56 @@ class LocalStack:
         self.owned = False
 
     def up(self, experiment: Experiment, progress: Progress) -> None:
-        """Bring up what is missing and wait until all of it is deeply ready."""
+        """Bring up what is missing and wait until all of it is deeply ready.
+
+        Raises `BackendError` when a process that this one does not belong to holds a stack here: it would be ended
+        under this one's hands, and each would disturb what the other measures.
+        """
         left = StackState.load()
-        if left is not None and not self._services and not left.dead():
-            self.state = left
-        elif not self._services:
-            end_stack()
-            self._start(experiment)
+        if not self._services:
+            if left is not None and (pid := left.stranger()) is not None:
+                raise _held(f"process {pid}")
+            if left is not None and left.up:
+                self.state = left
+            else:
+                end_stack()
+                self._start(experiment)
         if self.state.server_environment != server_environment(experiment):
             self._restart_server(experiment)
         self._wait_ready(progress)
 
     def _start(self, experiment: Experiment) -> None:
+        self._take_folder()
         self.owned = True
-        paths.stack().mkdir(parents=True)
         if not self._keep:
             self._guard = Guard()
         self._start_kafka()
         self._start_database()
         self._start_server(experiment)
+        if self._keep:
+            self.state.holder = None
         self.state.save()
+
+    def _take_folder(self) -> None:
+        """Make the stack's folder, with this process as its holder, in one step: of two that try, one gets it."""
+        self.state = StackState()
+        self.state.hold()
+        paths.stack().parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=paths.stack().parent) as made:
+            folder = Path(made) / "stack"
+            folder.mkdir()
+            self.state.save(folder)
+            try:
+                folder.rename(paths.stack())
+            except OSError:
+                raise _held("another process") from None
 
     def _service(self, component: str, command: list[str], environment: dict[str, str]) -> None:
         log = paths.stack() / "logs" / f"{component}.log"
         service = Service(component, command, environment, log, self._guard, working_directory=paths.ROOT)
         self._services[component] = service
         self.state.processes[component] = (service.pid, psutil.Process(service.pid).create_time())
+        self.state.save()  # at once: what outlives this process must be found, even after half a start
 
     def _start_kafka(self) -> None:
         port = free_port()
