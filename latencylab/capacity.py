@@ -91,10 +91,17 @@ def _quantile_ns(latencies_ns: np.ndarray, lost: int, q: float) -> float | None:
     return float(np.sort(latencies_ns)[rank - 1]) if rank <= len(latencies_ns) else None
 
 
+BLUR = 4
+"""How many resolutions the upper end of the interval may lie above the highest rate at which a run met: each halving
+there costs as many runs as there are repetitions, and the edge is rarely sharper than this.
+"""
+
+
 @dataclass(frozen=True)
 class Plan:
     """Where to search, in frames/s: from `start_hz`, within ``[min_hz, max_hz]``, until the edge is known to the
-    share `resolution`; each rate that bounds the answer is measured `repetitions` times.
+    share `resolution`, and from the highest rate at which any run met to the lowest at which all fail `BLUR` times
+    that; each rate that bounds the answer is measured `repetitions` times.
     """
 
     start_hz: float = 1.0
@@ -232,6 +239,8 @@ class _Search:
             else:
                 high = middle
         failing = self._failing(low)
+        if failing is not None:
+            failing = self._nearest(failing)
         reason = None if failing else f"some run met the objective at every rate up to max_hz {self._plan.max_hz:g}"
         return Capacity(low, failing, self._plan, self._log.table(), reason)
 
@@ -266,6 +275,17 @@ class _Search:
             if self._fails(rate):
                 return rate
         return None
+
+    def _nearest(self, failing: float) -> float:
+        """The rate at which every repetition fails, brought near the highest rate below at which one met."""
+        met = max(rate for (rate, _), outcome in self._log.outcomes.items() if outcome.meets and rate < failing)
+        while failing - met > BLUR * self._plan.resolution * failing:
+            middle = float(f"{(met + failing) / 2:.5g}")
+            if self._fails(middle):
+                failing = middle
+            else:
+                met = middle
+        return failing
 
     def _holds(self, rate: float) -> bool:
         return all(self._meets(rate, repetition) for repetition in range(self._plan.repetitions))

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from latencylab import execution, summary, tables
 from latencylab.backends.backend import Backend
-from latencylab.capacity import CapacityLog, Objective, Outcome, Plan, search
+from latencylab.capacity import BLUR, CapacityLog, Objective, Outcome, Plan, search
 from latencylab.experiment import Experiment, ExperimentError
 from latencylab.kernels import SweepKernel
 from latencylab.measurement import judged_window
@@ -85,7 +85,9 @@ class Design:
     def most_runs(self) -> int:
         """About how many runs the search takes at most: doubling to the limit, then repeating each rate at the edge."""
         doublings = math.ceil(math.log2(self.plan.max_hz / self.plan.start_hz))
-        return doublings + self.plan.repetitions * (2 + math.ceil(math.log2(1 / self.plan.resolution)))
+        halvings = math.log2(1 / self.plan.resolution)
+        nearing = max(halvings - math.log2(BLUR), 0)
+        return doublings + self.plan.repetitions * (2 + math.ceil(halvings) + math.ceil(nearing))
 
     def estimated_s(self) -> float:
         """Seconds that so many runs take, the start of the pipeline left out."""

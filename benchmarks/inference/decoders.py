@@ -21,6 +21,8 @@ from services.inference_server.decode import SIDE, Pixels, to_array
 _ROUNDS: Final = 15
 _PINNED: Final = "simplejpeg, DCT scale (pinned)"
 _TARGET_MS: Final = 2.0
+_AS_FAST: Final = 0.95
+"""Two decoders nearer to each other than this are equally fast."""
 
 
 def _resize(image: Image.Image) -> Pixels:
@@ -74,13 +76,18 @@ def compare() -> list[Verdict]:
         print(f"{name:<32}{statistics.median(times):>10.2f}{min(times):>8.2f}{max(times):>8.2f}{difference:>30.2f}")
     medians = {name: statistics.median(times) for name, times in spent.items()}
     fastest = min(medians, key=lambda name: medians[name])
+    share = medians[_PINNED] / medians[fastest]
     return [
         Verdict(
             f"JPEG 640x480 to the network's input under {_TARGET_MS:g} ms by the decoder in use",
             f"{spread(spent[_PINNED])} ms",
             medians[_PINNED] < _TARGET_MS,
         ),
-        Verdict("the decoder in use is the fastest of those measured", f"fastest: {fastest}", fastest == _PINNED),
+        Verdict(
+            f"no decoder measured takes less than {_AS_FAST:g} times the time of the one in use",
+            f"{1 / share:.2f} times, {fastest}",
+            share * _AS_FAST <= 1,
+        ),
     ]
 
 

@@ -64,6 +64,16 @@ def test_a_blurred_edge_lies_within_the_interval() -> None:
     assert np.mean([f.high_hz for f in found if f.high_hz]) < 30
 
 
+def test_the_upper_end_comes_near_the_last_run_that_met() -> None:
+    def blurred(rate_hz: float, repetition: int) -> Outcome:
+        return Outcome(rate_hz <= 7.5 or (rate_hz <= 8.5 and repetition == 0))
+
+    found = search(blurred, Plan())
+    assert found.rate_hz == 7.5
+    assert found.high_hz is not None
+    assert 8.5 < found.high_hz <= 8.5 / (1 - 4 * Plan().resolution)
+
+
 def test_a_lucky_run_is_not_the_answer() -> None:
     def lucky(rate_hz: float, repetition: int) -> Outcome:
         return Outcome(rate_hz <= 10 or (rate_hz == 16 and repetition == 0))
