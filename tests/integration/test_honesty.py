@@ -25,7 +25,7 @@ def test_a_stall_of_the_server_shows_in_the_tail(backend, measured: Callable[...
     intended = summary.end_to_end_ns(frames).to_numpy()
     # What a client that sends the next request only after the last answer would have timed: one slow request.
     closed_loop = (frames["answered_ns"] - frames["requested_ns"]).astype("int64").to_numpy()
-    stalled_for_s = STALL_S - 0.1
+    stalled_for_s = STALL_S - 1 / 3  # the stall may begin just after a frame was answered, a period before the next
     assert intended.max() > stalled_for_s * 1e9
     assert (closed_loop > 0.7e9).sum() < (intended > 0.7e9).sum()
     # Three frames a second come due while the server stands still; each waits for what is left of the stall.
