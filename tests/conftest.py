@@ -1,6 +1,7 @@
 """Made-up runs: what a backend leaves of a run, frame by frame, and a backend in memory that leaves it."""
 
 import json
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,9 @@ from services.contract.message import make_image_id
 # A busy machine is no failure: no test asserts how long something takes.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# A shell's background job ignores Ctrl-C, and so would every process that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 START_NS = 1_700_000_000_000_000_000
 MS = 1_000_000
