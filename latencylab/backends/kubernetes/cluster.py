@@ -7,21 +7,22 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-import yaml
 from kubernetes import client, config, stream
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from kubernetes.dynamic import DynamicClient
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 from urllib3.exceptions import HTTPError
 from websocket import WebSocketException
 
 from latencylab.backends.backend import BackendError, Progress
-from latencylab.backends.kubernetes.manifests import COLLECT, COLLECTOR, MANAGED, RECORDS, Object
+from latencylab.backends.kubernetes.manifests import COLLECT, COLLECTOR, ENDING, MANAGED, RECORDS, STATE, Object
 from latencylab.backends.kubernetes.settings import ClusterSettings
 from services.contract.keeper import RELEASED
 
 SELECTOR: Final = ",".join(f"{key}={value}" for key, value in MANAGED.items())
 _FIELD_MANAGER: Final = "latencylab"
+_MAY_PASS: Final = (0, 409, 429, 500, 502, 503, 504)  # of the API's statuses
 
 
 class ExecError(RuntimeError):
@@ -81,6 +82,14 @@ class Cluster:
         except ApiException as error:
             raise BackendError(f"{item['kind']} {name} was refused: {reason(error)}") from None
 
+    def create_once(self, secret: Object) -> None:
+        """Create a Secret unless one of that name is there. Raises `BackendError` with the API's reason."""
+        try:
+            self.core.create_namespaced_secret(self.namespace, secret)
+        except ApiException as error:
+            if error.status != 409:
+                raise BackendError(f"Secret {secret['metadata']['name']} was refused: {reason(error)}") from None
+
     def read_namespace(self) -> Any | None:
         """The namespace, or None. Raises `BackendError` when somebody else made it."""
         try:
@@ -104,8 +113,8 @@ class Cluster:
             output, errors = channel.read_channel(1), channel.read_channel(2)
             if channel.is_open():
                 raise ExecError(f"{pod}: {' '.join(command)} did not end within {timeout_s:g} s")
-            status = yaml.safe_load(channel.read_channel(3) or "{}")
-        except (WebSocketException, OSError) as error:
+            status = json.loads(channel.read_channel(3) or "{}")
+        except (WebSocketException, OSError, ValueError, TypeError) as error:  # the client polls a socket it has closed
             raise ExecError(f"{pod}: the stream broke: {error}") from None
         finally:
             channel.close()
@@ -152,9 +161,21 @@ class Cluster:
     def delete_namespace(self, timeout_s: float, progress: Progress) -> None:
         """Delete the namespace and our cluster-wide objects, and prove that nothing is left.
 
-        Raises `BackendError` naming what is still there after `timeout_s`.
+        Raises `BackendError` naming what is still there after `timeout_s`, or with the API's reason for refusing.
         """
         deadline = time.monotonic() + timeout_s
+        again = Retrying(
+            retry=retry_if_exception(_may_pass), stop=stop_after_delay(timeout_s), wait=wait_fixed(1), reraise=True
+        )
+        try:
+            again(self._delete_all, deadline, progress)
+        except (ApiException, HTTPError) as error:
+            why = reason(error) if isinstance(error, ApiException) else error
+            raise BackendError(f"namespace {self.namespace} can't be deleted: {why}") from None
+
+    def _delete_all(self, deadline: float, progress: Progress) -> None:
+        with _missing_is_fine():
+            self.core.patch_namespace(self.namespace, {"metadata": {"annotations": {STATE: ENDING}}})
         # Pods first: with pods in it, a namespace is looked at again only after half of their longest grace period.
         for delete in (
             self.apps.delete_collection_namespaced_deployment,
@@ -201,6 +222,11 @@ class Cluster:
                 return False
             raise
         return True
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether the API server may do next time what it did not do now."""
+    return isinstance(error, HTTPError) or (isinstance(error, ApiException) and error.status in _MAY_PASS)
 
 
 def _give_up_after(deadline: float, left: list[str]) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from latencylab.backends.backend import BackendError, Progress, server_environment, topic_environment
 from latencylab.backends.kubernetes import manifests
 from latencylab.backends.kubernetes.cluster import Cluster
-from latencylab.backends.kubernetes.manifests import GENERATION, Manifests, Object
+from latencylab.backends.kubernetes.manifests import ENDING, GENERATION, MADE, MAKING, STATE, Manifests, Object
 from latencylab.backends.kubernetes.settings import ClusterSettings
 from latencylab.backends.kubernetes.toolbox import Toolbox
 from latencylab.backends.kubernetes.watching import PodWatch
@@ -60,6 +60,7 @@ class Deployment:
         """Bring up what is missing and prove that all of it works."""
         began = time.monotonic()
         if not self._is_there(progress):
+            self._own()
             self._make()
         server = self._server(experiment)
         self.cluster.apply(server)
@@ -74,30 +75,40 @@ class Deployment:
         progress(f"pipeline ready after {time.monotonic() - began:.1f} s")
 
     def _is_there(self, progress: Progress) -> bool:
-        """Whether the deployment that we would make is up already. Raises `BackendError` when another one is."""
+        """Whether the deployment that we would make is there already, complete.
+
+        What another process was interrupted at, making it or ending it, is carried on. Raises `BackendError` when
+        another deployment is there.
+        """
         found = self.cluster.read_namespace()
         if found is None:
             return False
-        if found.status.phase == "Terminating":
+        annotations = found.metadata.annotations or {}
+        if found.status.phase == "Terminating" or annotations.get(STATE) == ENDING:
             self.cluster.delete_namespace(_DELETE_TIMEOUT_S, progress)
             return False
-        if (found.metadata.annotations or {}).get(GENERATION) != self.manifests.fingerprint():
+        if annotations.get(GENERATION) != self.manifests.fingerprint():
             raise BackendError(
                 f"namespace {self.settings.namespace} holds a deployment of other manifests than overlay "
                 f"{self.settings.overlay} gives now: end it with  latencylab down --all"
             )
+        if annotations.get(STATE) != MADE:
+            self._make()
         return True
 
-    def _make(self) -> None:
+    def _own(self) -> None:
         self._owned = True
         if not self._keep:
             atexit.register(self.down)
             _exit_on_sigterm()
-        self.cluster.apply(self.manifests.namespace())
-        self.cluster.apply(manifests.deployment_secret(self.settings.namespace))
+
+    def _make(self) -> None:
+        self.cluster.apply(self.manifests.namespace(MAKING))
+        self.cluster.create_once(manifests.deployment_secret(self.settings.namespace))
         for item in self.manifests.at_once():
             if item["metadata"]["name"] != SERVER or item["kind"] != "Deployment":
                 self.cluster.apply(item)
+        self.cluster.apply(self.manifests.namespace(MADE))
 
     def _server(self, experiment: Experiment) -> Object:
         server = self.manifests.get("Deployment", SERVER)

@@ -31,6 +31,11 @@ RECORDS: Final = "/data"
 """The folder with these files."""
 GENERATION: Final = "latencylab.io/generation"
 """Annotation of pods that tells those of the current run or settings from those that are on their way out."""
+STATE: Final = "latencylab.io/state"
+"""Annotation of the namespace: what the process that wrote it was about, should it be killed meanwhile."""
+MAKING: Final = "making"
+MADE: Final = "made"
+ENDING: Final = "ending"
 
 
 def render(settings: ClusterSettings) -> list[Object]:
@@ -103,10 +108,10 @@ class Manifests:
         """12 hex digits that change with any object."""
         return fingerprint(self._objects)
 
-    def namespace(self) -> Object:
-        """The Namespace, with the fingerprint of all objects as an annotation."""
+    def namespace(self, state: str) -> Object:
+        """The Namespace, with its state and the fingerprint of all objects as annotations."""
         found = copy.deepcopy(next(item for item in self._objects if item["kind"] == "Namespace"))
-        found["metadata"].setdefault("annotations", {})[GENERATION] = self.fingerprint()
+        found["metadata"].setdefault("annotations", {}).update({GENERATION: self.fingerprint(), STATE: state})
         return found
 
     def get(self, kind: str, name: str) -> Object:

@@ -5,7 +5,7 @@ import yaml
 
 from latencylab.backends.backend import BackendError
 from latencylab.backends.kubernetes import manifests
-from latencylab.backends.kubernetes.manifests import BY_HAND, GENERATION, MANAGED, Manifests
+from latencylab.backends.kubernetes.manifests import BY_HAND, GENERATION, MADE, MANAGED, Manifests
 from latencylab.backends.kubernetes.settings import MANIFESTS, ClusterSettings
 
 
@@ -16,8 +16,8 @@ def rendered():
 
 
 def test_everything_is_in_the_namespace_and_carries_the_label(rendered):
-    objects = [rendered.namespace(), *rendered.at_once()]
-    assert rendered.namespace()["metadata"]["name"] == "elsewhere"
+    objects = [rendered.namespace(MADE), *rendered.at_once()]
+    assert rendered.namespace(MADE)["metadata"]["name"] == "elsewhere"
     assert {o["metadata"].get("namespace", "elsewhere") for o in objects} == {"elsewhere"}
     assert all(MANAGED.items() <= o["metadata"]["labels"].items() for o in objects)
     assert rendered.get("ResourceQuota", "latencylab")
