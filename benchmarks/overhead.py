@@ -8,13 +8,10 @@ And what the end of the producers does to the frames that are still on their way
 import argparse
 import tempfile
 import timeit
-from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tqdm.auto import tqdm
-
-from benchmarks.targets import spread
+from benchmarks.targets import quiet_bar, spread
 from latencylab.backends.backend import Backend, open_backend
 from latencylab.experiment import Experiment
 from latencylab.measurement import measure
@@ -23,14 +20,13 @@ from latencylab.runs import RunName
 from services.contract.clock import Clock
 
 CAMERAS: Final = 4
-_BAR: Final = partial(tqdm, disable=None)  # none in a log
 _END_S: Final = 1.0
 
 
 def _medians_ms(experiment: Experiment, repetition: int, backend: Backend, root: Path) -> tuple[float, float]:
     """Median latency of a run's frames before its last second and in it, ms."""
     name = RunName("overhead", "csv" if experiment.write_csv else "no-csv", repetition)
-    frames = measure(Request(name, experiment, root=root), backend, lambda _: None, _BAR).frames
+    frames = measure(Request(name, experiment, root=root), backend, lambda _: None, quiet_bar).frames
     latency_ms = (frames["document_labelled_ns"] - frames["intended_ns"]) / 1e6
     at_end = frames["intended_ns"] > frames["intended_ns"].max() - _END_S * 1e9
     return float(latency_ms[~at_end].median()), float(latency_ms[at_end].median())

@@ -14,11 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
-
-from tqdm.auto import tqdm
 
 from benchmarks.inference.contenders import NAIVE, Running, end_servers_on_sigterm
 from benchmarks.inference.frames import make_frames
@@ -35,7 +32,7 @@ from benchmarks.pipeline_report import (
     print_stages,
     verdicts,
 )
-from benchmarks.targets import print_verdicts
+from benchmarks.targets import print_verdicts, quiet_bar
 from latencylab import paths
 from latencylab.backends.local import PROGRAMS, LocalBackend
 from latencylab.collect import schedule_of
@@ -46,7 +43,6 @@ from latencylab.runs import RunName
 from services.producer.schedule import frames_of_run
 
 CAMERAS: Final = 4
-_BAR: Final = partial(tqdm, disable=None)  # none in a log
 MOST_CAPACITY_RUNS: Final = 4
 
 
@@ -115,7 +111,7 @@ class Bench:
         request = Request(RunName("benchmark", f"run-{self._runs}", number), experiment, root=self._root)
         self._backend.programs["inference-consumer"] = variant.consumer
         with self._awake(variant.naive):
-            return judge(measure(request, self._backend, lambda _: None, _BAR), self._load.warmup_s)
+            return judge(measure(request, self._backend, lambda _: None, quiet_bar), self._load.warmup_s)
 
     @contextmanager
     def _awake(self, naive: bool) -> Iterator[None]:

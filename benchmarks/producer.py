@@ -16,8 +16,8 @@ from contextlib import closing
 from typing import Any, Final
 
 from kafka import KafkaAdminClient
-from tqdm.auto import tqdm
 
+from benchmarks.targets import quiet_bar
 from services.contract.broker import renew_topics
 from services.contract.kafka import producer_config
 from services.contract.settings import ProducerSettings, ReplicationSettings
@@ -99,7 +99,7 @@ def measure(bootstrap: str, frames: int, repetitions: int) -> dict[Callable[[Pro
     topics = ReplicationSettings(**TOPICS, kafka_bootstrap=bootstrap)
     spawn = multiprocessing.get_context("spawn")
     try:
-        with tqdm(total=repetitions * len(results), desc="producer", unit="run", disable=None) as progress:
+        with quiet_bar(total=repetitions * len(results), desc="producer", unit="run") as progress:
             for _ in range(repetitions):
                 for measurement, values in results.items():
                     renew_topics(topics)

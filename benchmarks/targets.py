@@ -3,6 +3,13 @@
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from tqdm.auto import tqdm
+
+quiet_bar: Final = partial(tqdm, disable=None)
+"""A progress bar that does not appear in a log."""
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tqdm.auto import tqdm
-
 from benchmarks.inference.contenders import Running
 from benchmarks.inference.limit import Limit
 from benchmarks.inference.load import closed_loop, percentile
+from benchmarks.targets import quiet_bar
 
 CONCURRENCIES: Final = (1, 8, 32)
 LIMIT: Final = "in-process limit"
@@ -46,7 +45,7 @@ def race(servers: Sequence[Running], limit: Limit, frames: list[bytes], size: Si
     """Every server is paused but the one whose turn it is; the order changes from round to round."""
     results: Results = defaultdict(list)
     turns = sum(size.rounds.values()) * (len(servers) + 1)
-    with tqdm(total=turns, unit="turn", desc="race", leave=False, disable=None) as progress:
+    with quiet_bar(total=turns, unit="turn", desc="race", leave=False) as progress:
         for number in range(max(size.rounds.values())):
             for clients in (clients for clients in CONCURRENCIES if number < size.rounds[clients]):
                 images = size.images[clients]
