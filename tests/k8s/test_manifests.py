@@ -137,6 +137,11 @@ def test_no_pod_gets_a_token_or_the_addresses_of_services(objects):
         assert spec["enableServiceLinks"] is False, name
 
 
+def test_no_process_is_the_first_of_its_namespace(objects):
+    for name, spec in pods(objects).items():
+        assert spec["shareProcessNamespace"] is True, f"{name}: its process 1 ignores a SIGTERM that comes early"
+
+
 def test_every_container_requests_and_memory_is_fixed_where_it_is_measured(objects):
     for name, container in containers(objects):
         resources = container["resources"]
