@@ -23,6 +23,8 @@ from services.inference_server.forms import FORMS, Plan, eligible
 from services.inference_server.measure import Measurement
 
 _ALL_S: Final = 3600.0
+_SERVING_BYTES: Final = 32 * 2**20
+"""What a server takes beside its engine: HTTP, and the pictures that are being decoded."""
 
 log = logging.getLogger("inference_server.calibrate")
 
@@ -73,7 +75,7 @@ def choose(settings: InferenceServerSettings, folder: Path, cpu: Cpu | None = No
         _write(store, known)
     measured = {(m.form, m.intra_op_threads, m.inter_op_threads): m for m in known}
     usable = [(plan, measured[_key(plan)]) for plan in plans if _key(plan) in measured]
-    admitted = [(plan, m) for plan, m in usable if m.agrees and _fits(m, settings)]
+    admitted = [(plan, m) for plan, m in usable if m.agrees and fits(m.peak_bytes, settings.memory_budget_bytes)]
     evidence = tuple(m for _, m in usable)
     if admitted:
         plan = min(admitted, key=lambda pair: pair[1].image_s)[0]
@@ -90,15 +92,16 @@ def _key(plan: Plan) -> tuple[str, int, int]:
     return plan.form.name, plan.intra_op_threads, plan.inter_op_threads
 
 
-def _fits(measurement: Measurement, settings: InferenceServerSettings) -> bool:
-    return not settings.memory_budget_bytes or measurement.peak_bytes <= settings.memory_budget_bytes
+def fits(peak_bytes: int, budget_bytes: int) -> bool:
+    """Whether a server whose engine has taken so much stays within the budget; 0 is none."""
+    return not budget_bytes or peak_bytes + _SERVING_BYTES <= budget_bytes
 
 
 def _why_none(measurements: tuple[Measurement, ...], settings: InferenceServerSettings) -> str:
-    smallest = min(m.peak_bytes for m in measurements) / 2**20
+    smallest = (min(m.peak_bytes for m in measurements) + _SERVING_BYTES) / 2**20
     return (
         f"no form both agrees with plain Keras and fits MEMORY_BUDGET_BYTES={settings.memory_budget_bytes}: "
-        f"the smallest takes {smallest:.0f} MiB; raise the budget or set ENGINE=onnxruntime"
+        f"the smallest takes {smallest:.0f} MiB in a server; raise the budget or set ENGINE=onnxruntime"
     )
 
 

@@ -119,7 +119,24 @@ def optimise(graph_def: Any) -> Any:
     config = config_pb2.ConfigProto()
     rewrites = config.graph_options.rewrite_options
     rewrites.optimizers.extend(_PASSES)
-    return tf_optimizer.OptimizeGraph(config, meta_graph)
+    optimised = tf_optimizer.OptimizeGraph(config, meta_graph)
+    _name_onednn_kernels(optimised)
+    return optimised
+
+
+def _name_onednn_kernels(graph_def: Any) -> None:
+    """Give fused convolutions in bfloat16 the name of their oneDNN kernel.
+
+    The optimiser makes them where the processor has bfloat16, but under a name that TensorFlow refuses for this type
+    when the graph is loaded: inside a session the same renaming (mkl_layout_pass.cc) follows unseen.
+    """
+    import tensorflow as tf
+
+    for node in graph_def.node:
+        if node.op == "_FusedConv2D" and node.attr["T"].type == tf.bfloat16.as_datatype_enum:
+            node.op = "_MklNativeFusedConv2D"
+            node.attr["_kernel"].s = b"MklNameChangeOp"
+            node.attr["is_filter_const"].b = True  # its reordered weights are kept from pass to pass
 
 
 def write_onnx(graph_def: Any, path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_memory_budget_rules_forms_out(folder, remember):
 def test_a_budget_that_nothing_meets_is_an_error_that_names_the_setting(folder, remember):
     settings = InferenceServerSettings(engine="onnxruntime", memory_budget_bytes=10**8, intra_op_threads=1)
     remember(settings, other("onnx", intra_op_threads=1))
-    with pytest.raises(ValueError, match="MEMORY_BUDGET_BYTES=100000000: the smallest takes 1024 MiB"):
+    with pytest.raises(ValueError, match="MEMORY_BUDGET_BYTES=100000000: the smallest takes 1056 MiB in a server"):
         calibrate.choose(settings, folder, CPU)
 
 
