@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from benchmarks.inference import decoders, environment, memory, overload
+from benchmarks.inference import decoders, environment, memory, overload, processor_time
 from benchmarks.inference.contenders import (
     NAIVE,
     OURS,
@@ -86,6 +86,9 @@ def _race(variables: dict[str, str], frames: list[bytes], size: Size, with_peers
         results = race(servers, limit, frames, size, InferenceServerSettings().batch_max)
         names = [server.contender.name for server in servers]
         print_race(results, names)
+        processor_time.print_profile(
+            servers[0], frames, 2 * size.images[processor_time.CLIENTS], int(variables["BENCH_INTRA"])
+        )
         print(f"\n{'after the race':<18}{'memory MB':>11}{'peak MB':>9}")
         for server in servers:
             print(f"{server.contender.name:<18}{server.memory_bytes() / 1e6:>11.0f}{server.peak_bytes() / 1e6:>9.0f}")

@@ -128,6 +128,16 @@ class Running:
                 continue
         return total
 
+    def thread_cpu_s(self) -> dict[int, float]:
+        """Processor seconds that each of its threads has used, by the thread's id."""
+        found: dict[int, float] = {}
+        for process in self._tree():
+            try:
+                found.update((thread.id, thread.user_time + thread.system_time) for thread in process.threads())
+            except psutil.Error:
+                continue
+        return found
+
     def memory_bytes(self) -> int:
         """Its memory, pages shared between processes counted once (PSS)."""
         total = 0

@@ -82,10 +82,12 @@ class Client:
 
 @dataclass(frozen=True)
 class Closed:
-    """What a closed loop gave: images a second in the steady part, and every latency in seconds."""
+    """What a closed loop gave: images a second in the steady part, its latencies in seconds, and the number of all
+    answers, those before and after it included."""
 
     images_per_s: float
     latencies_s: list[float]
+    answered: int
 
 
 def closed_loop(target: Target, frames: list[bytes], clients: int, images: int, limit_s: float) -> Closed:
@@ -123,7 +125,7 @@ def closed_loop(target: Target, frames: list[bytes], clients: int, images: int, 
         raise RuntimeError(f"the server answered {failures[0]}")
     steady = finished[clients : clients + images]
     span_s = steady[-1][0] - finished[clients - 1][0]
-    return Closed(len(steady) / span_s, [latency for _, latency in steady])
+    return Closed(len(steady) / span_s, [latency for _, latency in steady], len(finished))
 
 
 @dataclass(frozen=True)

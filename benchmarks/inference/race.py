@@ -65,8 +65,7 @@ def _turn(server: Running, frames: list[bytes], clients: int, size: Size) -> Tur
         before = server.cpu_s()
         closed = closed_loop(server.target, frames, clients, size.images[clients], size.limit_s)
         spent = server.cpu_s() - before
-        answered = len(closed.latencies_s) + 2 * clients - 1  # with the warm-up and those under way at the end
-        return Turn(closed.images_per_s, spent / answered, closed.latencies_s)
+        return Turn(closed.images_per_s, spent / closed.answered, closed.latencies_s)
     finally:
         server.pause()
 
