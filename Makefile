@@ -10,7 +10,7 @@ MONGODB := $(BUILD)/mongodb
 MODEL := $(BUILD)/inference_server/prepared
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-notebooks test-cluster test-machines lint bench figures setup images clean
+.PHONY: help run test test-notebooks test-cluster test-machines lint calibrate bench figures setup images clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ lint: $(VENV_STAMP)  ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+calibrate: setup  ## find the form of the network that is fastest on this machine (2 minutes), and use it from then on
+	@CACHE_DIRECTORY=$(dir $(MODEL)) TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m services.inference_server.calibrate
 
 bench: setup  ## benchmarks: ratios against baselines of the same run, with spread
 	$(BIN)/python -m benchmarks
