@@ -11,7 +11,7 @@ from typing import Any, Final
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from latencylab.runs import Run
 from latencylab.tables import caveats
@@ -21,6 +21,8 @@ COLOURS: Final = ("#000000", "#E69F00", "#0072B2", "#56B4E9", "#D55E00", "#009E7
 LINES: Final = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
 HATCHES: Final = ("", "//", "..", "xx", "\\\\", "++", "oo")
+
+_LEAST_TICKS: Final = 3
 
 _RC: Any = {
     "figure.dpi": 110,
@@ -59,10 +61,25 @@ def new_figure(width: float = 8.0, height: float = 4.8, rows: int = 1, columns: 
     return figure, axes if rows * columns > 1 else axes[0, 0]
 
 
+class _PlainLogLocator(LogLocator):
+    """Ticks at 1, 2 and 5 of each decade, or denser where fewer than three of these would be seen."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        for locator in (
+            LogLocator(10, (1.0, 2.0, 5.0)),
+            LogLocator(10, (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)),
+            MaxNLocator(5),
+        ):
+            ticks = locator.tick_values(vmin, vmax)
+            if sum(vmin <= tick <= vmax for tick in ticks) >= _LEAST_TICKS:
+                break
+        return ticks
+
+
 def latency_axis(axis: Any, label: str = "end-to-end latency (ms)") -> None:
     """A logarithmic axis in ms, labelled in plain numbers."""
     axis.set_label_text(label)
-    axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))
+    axis.set_major_locator(_PlainLogLocator())
     axis.set_minor_formatter(NullFormatter())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
