@@ -52,6 +52,7 @@ images: $(VENV_STAMP)  ## build all images with docker, podman or buildah, which
 figures: $(VENV_STAMP)  ## rebuild figures/ and the outputs of notebooks 03 to 05 from data/sample
 	$(BIN)/latencylab figures data/sample --output figures
 	$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
+	  --ExecutePreprocessor.extra_arguments=--log-level=ERROR \
 	  notebooks/0[3-5]*.ipynb
 
 clean:  ## remove what these targets made (not data/runs)
