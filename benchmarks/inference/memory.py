@@ -33,8 +33,7 @@ def calibrate(variables: dict[str, str], folder: Path) -> dict[str, str]:
     model = Path(variables["BENCH_FOLDER"])
     (folder / model.name).symlink_to(model, target_is_directory=True)
     known = {**variables, "CACHE_DIRECTORY": str(folder)}
-    print("\nforms of the network: peak resident memory (RSS) of a process that runs it, start and tracing included; a")
-    print("budget must hold what a server takes beside it, too")
+    print("\nforms of the network: peak resident memory (RSS) of a process that runs it, start and tracing included")
     command = [sys.executable, "-m", "services.inference_server.calibrate"]
     subprocess.run(command, env={**os.environ, **known}, cwd=ROOT, check=True)
     [results] = folder.glob("calibration-*.json")
@@ -43,7 +42,7 @@ def calibrate(variables: dict[str, str], folder: Path) -> dict[str, str]:
         forms[measurement["form"]] = max(forms.get(measurement["form"], 0), measurement["peak_bytes"])
     for name, peak in forms.items():
         ruled = "within" if fits(peak, BUDGET_BYTES) else "ruled out by"
-        print(f"  {name:<18}{peak / 1e6:>7.0f} MB, {ruled} a budget of {BUDGET_BYTES / 1e9:.1f} GB")
+        print(f"  {name:<18}{peak / 1e6:>7.0f} MB, {ruled} a budget of {BUDGET_BYTES / 1e9:.1f} GB for a whole server")
     return known
 
 
