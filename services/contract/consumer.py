@@ -154,6 +154,9 @@ class ConsumerProcess:
         rebalance = _Rebalance(consumer, self.tracker)
         self._wait_for_topic(consumer)
         consumer.subscribe([self.settings.kafka_topic], listener=rebalance)
+        # A group's leader takes the first metadata that come after its first assignment for changed ones, and has the
+        # group share out its partitions again (kafka-python 3.0.12): that must be over before there are frames.
+        consumer.topics()
         status = StatusServer(
             self.settings,
             # Not only when they are placed: that is seen at the end of a poll, and the load begins later than that.

@@ -21,7 +21,8 @@ class Broker:
     def __init__(self):
         self.steps = []
         self.held = {}  # what the group has committed, by partition
-        self.topics = {"frames": {0, 1}}
+        self.partitions_of = {"frames": {0, 1}}
+        self.calls = []
         self.commits, self.refusals = [], []
         self.seeks = {}
         self.assigned, self.stopped = set(), set()
@@ -33,10 +34,15 @@ class Broker:
         return self
 
     def partitions_for_topic(self, topic):
-        return self.topics.get(topic)
+        return self.partitions_of.get(topic)
 
     def subscribe(self, topics, listener):
         self.subscribed, self.listener = topics, listener
+        self.calls.append("subscribe")
+
+    def topics(self):
+        self.calls.append("topics")
+        return set(self.partitions_of)
 
     def assign(self, *partitions):
         self.assigned |= set(partitions)
@@ -54,6 +60,7 @@ class Broker:
         return {}
 
     def poll(self, timeout_ms, max_records=None):
+        self.calls.append("poll")
         if max_records is None:
             self.idle_polls.append(set(self.stopped))
             return {}

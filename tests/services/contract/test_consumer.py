@@ -210,6 +210,12 @@ def test_without_room_the_membership_is_kept_alive_without_taking_frames(run, br
 
 
 def test_a_topic_that_does_not_exist_is_named(run, broker):
-    broker.topics = {}
+    broker.partitions_of = {}
     with pytest.raises(TimeoutError, match="no topic frames"):
         run(retry_for_s=0.001)
+
+
+def test_metadata_are_fetched_between_the_subscription_and_the_first_join(run, broker):
+    """Without them a group's leader shares out the partitions twice, the second time under load."""
+    run()
+    assert broker.calls[:3] == ["subscribe", "topics", "poll"]
