@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.contract.clock import Clock
-from services.inference_server.decode import Pixels
+from services.inference_server.decode import SIDE, Pixels
 from services.inference_server.errors import ApiError
 from services.inference_server.metrics import Metrics
 
@@ -76,6 +76,7 @@ class Batcher:
         self._metrics = metrics
         self._clock = Clock()
         self._changed = threading.Condition()
+        self._pixels: Pixels = np.empty((batch_max, SIDE, SIDE, 3), np.uint8)
         self._waiting: deque[_Item] = deque()
         self._reserved = 0  # places taken, whether their image waits already or is still being decoded
         self._running = 0
@@ -206,7 +207,7 @@ class Batcher:
     def _run(self, engine: Engine, batch: list[_Item]) -> None:
         started_ns = time.monotonic_ns()
         try:
-            scores = engine(np.stack([item.pixels for item in batch]))
+            scores = engine(self._fill(batch))
         except BaseException as error:
             for item in batch:
                 item.future.set_exception(_engine_failed(error))
@@ -222,6 +223,17 @@ class Batcher:
             queue_ns = started_ns - item.queued_ns
             self._metrics.queue_s.observe(queue_ns / 1e9)
             item.future.set_result(Outcome(row, queue_ns, inference_ns, len(batch)))
+
+    def _fill(self, batch: list[_Item]) -> Pixels:
+        """The pixels of `batch` in one array, which is used again for the next.
+
+        Copied as memory: np.stack gives up the interpreter's lock, and gets it back only after the handlers that have
+        just been answered (2-7 ms of every pass were that).
+        """
+        pixels = self._pixels[: len(batch)]
+        for index, item in enumerate(batch):
+            pixels[index].data.cast("B")[:] = item.pixels.data.cast("B")
+        return pixels
 
     def _fail(self, error: BaseException) -> None:
         with self._changed:
