@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.inference.contenders import Running
-from benchmarks.inference.limit import Limit
+from benchmarks.inference.limit import Limit, Work
 from benchmarks.inference.load import closed_loop, percentile
 from benchmarks.targets import quiet_bar
 
 CONCURRENCIES: Final = (1, 8, 32)
 LIMIT: Final = "in-process limit"
+ENGINE: Final = "engine, no decoding"
+IN_PROCESS: Final[dict[str, Work]] = {LIMIT: "frames", ENGINE: "pixels"}
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One contender at one concurrency in one round. The limit has no latencies."""
+    """One contender at one concurrency in one round. What runs in-process has no latencies."""
 
     images_per_s: float
     cpu_s: float
@@ -44,14 +46,15 @@ QUICK: Final = Size({1: 1, 8: 1, 32: 1}, {1: 6, 8: 16, 32: 32}, 10.0)
 def race(servers: Sequence[Running], limit: Limit, frames: list[bytes], size: Size, batch_max: int) -> Results:
     """Every server is paused but the one whose turn it is; the order changes from round to round."""
     results: Results = defaultdict(list)
-    turns = sum(size.rounds.values()) * (len(servers) + 1)
+    turns = sum(size.rounds.values()) * (len(servers) + 2)
     with quiet_bar(total=turns, unit="turn", desc="race", leave=False) as progress:
         for number in range(max(size.rounds.values())):
             for clients in (clients for clients in CONCURRENCIES if number < size.rounds[clients]):
                 images = size.images[clients]
-                rate, cpu_s = limit.measure(min(clients, batch_max), images)
-                results[LIMIT, clients].append(Turn(rate, cpu_s))
-                progress.update()
+                for name, work in IN_PROCESS.items():
+                    rate, cpu_s = limit.measure(work, min(clients, batch_max), images)
+                    results[name, clients].append(Turn(rate, cpu_s))
+                    progress.update()
                 shift = number % len(servers)
                 for server in [*servers[shift:], *servers[:shift]]:
                     results[server.contender.name, clients].append(_turn(server, frames, clients, size))
@@ -74,9 +77,9 @@ def print_race(results: Results, names: Sequence[str]) -> None:
     """Medians over the rounds with the least and the most; the ratio is the median of the rounds' own ratios."""
     for clients in CONCURRENCIES:
         print(f"\n{clients} client{'s' if clients > 1 else ''}")
-        print(f"{'':<18}{'images/s':>9}{'least':>8}{'most':>8}{'ours is':>10}{'p50 ms':>9}{'p99 ms':>9}{'CPU ms':>8}")
+        print(f"{'':<20}{'images/s':>9}{'least':>8}{'most':>8}{'ours is':>10}{'p50 ms':>9}{'p99 ms':>9}{'CPU ms':>8}")
         ours = results["ours", clients]
-        for name in [*names, LIMIT]:
+        for name in [*names, *IN_PROCESS]:
             turns = results[name, clients]
             rates = [turn.images_per_s for turn in turns]
             ratio = statistics.median(
@@ -86,6 +89,6 @@ def print_race(results: Results, names: Sequence[str]) -> None:
             latency = f"{percentile(pooled, 50):>9.0f}{percentile(pooled, 99):>9.0f}" if pooled else f"{'':>18}"
             cpu_ms = statistics.median(turn.cpu_s for turn in turns) * 1e3
             print(
-                f"{name:<18}{statistics.median(rates):>9.1f}{min(rates):>8.1f}{max(rates):>8.1f}"
+                f"{name:<20}{statistics.median(rates):>9.1f}{min(rates):>8.1f}{max(rates):>8.1f}"
                 f"{ratio:>8.2f} x{latency}{cpu_ms:>8.0f}"
             )

@@ -125,6 +125,7 @@ def _open_session(plan: Plan, folder: Path) -> Engine:
     )
     config.graph_options.rewrite_options.disable_meta_optimizer = True  # the graph was optimised when exported
     config.experimental.disable_output_partition_graphs = True  # a copy of all constants that nobody asks for
+    config.experimental.disable_thread_spinning = True  # a thread that spins takes the time that decoding could use
     session = tf.compat.v1.Session(graph=constants, config=config)
     return session.make_callable(f"{graph.OUTPUT}:0", [f"{graph.INPUT}:0"])
 
