@@ -1,7 +1,7 @@
 """Our inference server against a naive one, BentoML, LitServe and Ray Serve, and against the engine alone.
 
 Same frames, same engine (but for the naive one), in turn; then what the forms of the network take in memory and what a
-memory budget costs, and twice the load that it can bear. Bounded: about 17 minutes on two cores, 5 with ``--quick``.
+memory budget costs, and twice the load that it can bear. Bounded: about 20 minutes on two cores, 5 with ``--quick``.
 """
 
 import argparse

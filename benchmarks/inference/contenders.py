@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.inference.environment import ROOT
 from benchmarks.inference.load import Client, Target, base64_json, base64_list, raw
@@ -158,6 +159,16 @@ class Running:
                 continue
             total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
         return total
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A sample of its /metrics; 0 when it has none such."""
+        client = Client(self.target)
+        try:
+            text = client.get_text("/metrics")
+        finally:
+            client.close()
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
 
     def pause(self) -> None:
         """Stop its processes until `resume`."""

@@ -3,10 +3,8 @@ for once."""
 
 from typing import Final
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from benchmarks.inference.contenders import Running
-from benchmarks.inference.load import Client, open_loop, percentile
+from benchmarks.inference.load import open_loop, percentile
 from benchmarks.targets import Verdict
 
 QUEUE_MAX: Final = 16
@@ -58,14 +56,6 @@ def overload(server: Running, frames: list[bytes], capacity_hz: float, seconds: 
 
 def _counted(server: Running) -> tuple[int, int]:
     """Images labelled and requests refused since it started, by its own account."""
-    client = Client(server.target)
-    text = client.get_text("/metrics")
-    client.close()
-    labelled = refused = 0.0
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.name == "inference_predictions_total":
-                labelled += sample.value
-            elif sample.name == "inference_rejected_total" and sample.labels["reason"] == "queue_full":
-                refused += sample.value
+    labelled = server.metric("inference_predictions_total")
+    refused = server.metric("inference_rejected_total", reason="queue_full")
     return int(labelled), int(refused)
