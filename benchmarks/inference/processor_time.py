@@ -26,4 +26,6 @@ def print_profile(server: Running, frames: list[bytes], images: int, engine_thre
     print(f"\nprocessor time per image of {server.contender.name}, {CLIENTS} clients, {closed.answered} images")
     print(f"  {network_ms:5.1f} ms in the network ({engine_threads} threads), {network_ms / all_ms:.0%} of all")
     print(f"  {all_ms - network_ms:5.1f} ms around it: HTTP, decoding, batching, TensorFlow's scheduling")
-    print(f"  the engine was at work for {passed_s / wall_s:.1%} of the time, from the first request to the last answer")
+    print(
+        f"  the engine was at work for {passed_s / wall_s:.1%} of the time, from the first request to the last answer"
+    )
