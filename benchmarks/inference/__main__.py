@@ -1,4 +1,4 @@
-"""Our inference server against a naive one, BentoML, LitServe and Ray Serve, and against the engine alone.
+"""Our inference server against a naive one, BentoML, LitServe and Ray Serve, and against the same work without HTTP.
 
 Same frames, same engine (but for the naive one), in turn; then what the forms of the network take in memory and what a
 memory budget costs, and twice the load that it can bear. Bounded: about 20 minutes on two cores, 5 with ``--quick``.

@@ -20,7 +20,8 @@ from services.inference_server.metrics import Metrics
 
 Scores = npt.NDArray[np.float32]
 Engine = Callable[[Pixels], Scores]
-"""Takes uint8 of shape (n, 224, 224, 3), RGB; gives float32 of shape (n, classes), each row a softmax."""
+"""Takes uint8 of shape (n, 224, 224, 3), RGB; gives float32 of shape (n, classes), each row a softmax. It keeps no
+reference to the pixels: the next pass has other ones in the same array."""
 
 
 def _never_gone() -> bool:
