@@ -17,7 +17,6 @@ from typing import Any, Protocol
 import kafka
 import pymongo
 from kafka import KafkaConsumer
-from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.errors import CommitFailedError, KafkaError, RebalanceInProgressError
 from prometheus_client import Counter, Gauge
 
@@ -30,12 +29,12 @@ from services.contract.histogram import SUFFIX, HistogramFile
 from services.contract.kafka import consumer_config
 from services.contract.latency_csv import LatencyCsv
 from services.contract.message import FrameHeaders, MalformedMessageError
+from services.contract.rebalance import Rebalance
 from services.contract.settings import ConsumerSettings
 from services.contract.status import StatusServer
 
 log = logging.getLogger(__name__)
 _received = Counter("frames_received_total", "Messages that poll returned")
-_assigned = Gauge("assigned_partitions", "Partitions of the frames topic assigned to this process")
 _unfinished = Gauge("unfinished_frames", "Frames delivered and not yet finished")
 
 _NO_ROOM_HEARTBEAT_S = 5.0
@@ -76,50 +75,6 @@ class Handler(Protocol):
         """Let go of threads and connections, once no frame is unfinished."""
 
 
-class _Rebalance(AsyncConsumerRebalanceListener):
-    """Commits what is finished before partitions move; what is in flight is delivered again to their new owner."""
-
-    def __init__(self, consumer: KafkaConsumer, tracker: OffsetTracker) -> None:
-        self._consumer = consumer
-        self._tracker = tracker
-        self.partitions: set[Any] = set()
-        self.unplaced: set[Any] = set()
-
-    def place(self) -> None:
-        """Seek newly assigned partitions to what the group has committed, or to their beginning.
-
-        The client would do that by itself in the background, but on a busy host it sometimes never finishes
-        (kafka-python 3.0.12), and then the partition is never fetched from.
-        """
-        for partition in sorted(self.unplaced):
-            self._consumer.seek(partition, self._consumer.committed(partition) or 0)
-            self.unplaced.discard(partition)
-
-    async def on_partitions_revoked(self, revoked: Any) -> None:
-        offsets = {tp: meta for tp, meta in self._tracker.committable().items() if tp in revoked}
-        try:
-            if offsets:
-                await self._consumer.commit_async(offsets)
-        except KafkaError as error:
-            log.warning("commit before a rebalance failed, frames will be delivered again: %s", error)
-        self._release(revoked)
-
-    async def on_partitions_lost(self, lost: Any) -> None:
-        self._release(lost)
-
-    def _release(self, partitions: Any) -> None:
-        self._tracker.revoke(set(partitions))
-        self.partitions -= set(partitions)
-        self.unplaced -= set(partitions)
-        _assigned.set(len(self.partitions))
-
-    async def on_partitions_assigned(self, assigned: Any) -> None:
-        self._tracker.assign(set(assigned))
-        self.partitions |= set(assigned)
-        self.unplaced |= set(assigned)
-        _assigned.set(len(self.partitions))
-
-
 class _LeftPoll(Exception):
     """A signal to end came while a poll was waiting."""
 
@@ -151,7 +106,7 @@ class ConsumerProcess:
             signal.signal(number, self._stop)
         config = consumer_config(self.settings, self.group)
         consumer = KafkaConsumer(**config)
-        rebalance = _Rebalance(consumer, self.tracker)
+        rebalance = Rebalance(consumer, self.tracker)
         self._wait_for_topic(consumer)
         consumer.subscribe([self.settings.kafka_topic], listener=rebalance)
         # A group's leader takes the first metadata that come after its first assignment for changed ones, and has the
@@ -211,7 +166,7 @@ class ConsumerProcess:
     def _failure(self, handler: Handler) -> BaseException | None:
         return self.writer.failure or handler.failure()
 
-    def _loop(self, consumer: KafkaConsumer, rebalance: _Rebalance, handler: Handler) -> None:
+    def _loop(self, consumer: KafkaConsumer, rebalance: Rebalance, handler: Handler) -> None:
         committed_at_s = polled_at_s = time.monotonic()
         while not self._stopping.is_set() and self._failure(handler) is None:
             room = handler.room()
