@@ -163,6 +163,9 @@ class InferenceServerSettings(_Settings):
     cache_directory: Path | None = Field(None, description="where calibration results are kept; unset: not kept")
     batch_max: Annotated[int, Field(ge=1, le=64)] = Field(8, description="most images in one forward pass")
     batch_wait_ms: NonNegativeFloat = Field(0.0, description="how long a batch waits to fill while the engine is busy")
+    turnaround_ms: NonNegativeFloat = Field(
+        40.0, description="most that a pass waits for clients just answered, where they come back at once; 0: never"
+    )
     queue_max: PositiveInt = Field(64, description="most images waiting; beyond it 503")
     handler_threads: NonNegativeInt = Field(
         0, description="HTTP handler threads; 0: enough for a full queue, so that it is the queue that turns work away"

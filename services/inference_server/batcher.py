@@ -1,6 +1,7 @@
 """Dynamic micro-batching: one thread owns the engine and runs whatever is waiting, up to a maximum, without padding.
 
-An idle engine takes the first image at once. While it is busy images gather, and the next pass takes them together.
+An idle engine takes the first image at once. While it is busy images gather, and the next pass takes them together,
+with those of clients who were answered a moment ago if they are known to come back at once (`turnaround`).
 """
 
 import threading
@@ -17,6 +18,7 @@ from services.contract.clock import Clock
 from services.inference_server.decode import SIDE, Pixels
 from services.inference_server.errors import ApiError
 from services.inference_server.metrics import Metrics
+from services.inference_server.turnaround import Turnaround
 
 Scores = npt.NDArray[np.float32]
 Engine = Callable[[Pixels], Scores]
@@ -70,10 +72,18 @@ class Batcher:
     decoded or wait.
     """
 
-    def __init__(self, batch_max: int, queue_max: int, metrics: Metrics, wait_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        batch_max: int,
+        queue_max: int,
+        metrics: Metrics,
+        wait_s: float = 0.0,
+        turnaround: Turnaround | None = None,
+    ) -> None:
         self._batch_max = batch_max
         self._queue_max = queue_max
         self._wait_s = wait_s
+        self._turnaround = turnaround or Turnaround(0.0)
         self._metrics = metrics
         self._clock = Clock()
         self._changed = threading.Condition()
@@ -132,6 +142,7 @@ class Batcher:
             full = self._reserved + images > self._queue_max
             if not full:
                 self._reserved += images
+                self._turnaround.arrived(images, time.monotonic())
         if full:
             wait_s = self.seconds_until_free(images)
             raise ApiError(503, "queue_full", f"{self._queue_max} images wait already; try again later", wait_s)
@@ -140,6 +151,7 @@ class Batcher:
         """Give back places that will not be filled."""
         with self._changed:
             self._reserved -= images
+            self._changed.notify()
 
     def submit(self, pixels: Pixels, terms: Terms) -> "Future[Outcome]":
         """Fill one reserved place. The future gives an `Outcome`, or raises `ApiError` when the image was dropped."""
@@ -181,7 +193,8 @@ class Batcher:
                 while not self._waiting and not self._closing:
                     self._changed.wait()
                 if not was_idle and self._wait_s:  # a fuller batch may cost less per image, and nobody waits for less
-                    self._changed.wait_for(lambda: len(self._waiting) >= self._batch_max or self._closing, self._wait_s)
+                    self._changed.wait_for(self._full, self._wait_s)
+                self._wait_for_those_coming_back()
                 batch: list[_Item] = []
                 while self._waiting and len(batch) < self._batch_max:
                     item = self._waiting.popleft()
@@ -191,6 +204,17 @@ class Batcher:
                 self._running = len(batch)
                 if batch or (self._closing and not self._waiting):
                     return batch
+
+    def _full(self) -> bool:
+        return len(self._waiting) >= self._batch_max or self._closing
+
+    def _wait_for_those_coming_back(self) -> None:
+        """Until they are here and decoded, or the time for it is up."""
+        while not self._full():
+            decoding = self._reserved - len(self._waiting)
+            if not (left_s := self._turnaround.left_s(decoding, time.monotonic())):
+                break
+            self._changed.wait(left_s)
 
     def _drop(self, item: _Item) -> bool:
         """Refuse `item` if nobody wants its answer any more, before it costs a forward pass."""
@@ -218,6 +242,7 @@ class Batcher:
         with self._changed:
             self._image_s = 0.8 * self._image_s + 0.2 * image_s if self._image_s else image_s
             self._running = 0
+            self._turnaround.pass_ended(len(batch), inference_ns / 1e9, time.monotonic())
         self._metrics.batch_images.observe(len(batch))
         self._metrics.forward_s.observe(inference_ns / 1e9)
         for item, row in zip(batch, scores, strict=True):

@@ -25,7 +25,12 @@ def describe(settings: InferenceServerSettings) -> dict[str, Any]:
     return {
         "model": model.NAME,
         **decode.describe(),
-        "batching": {"max": settings.batch_max, "wait_ms": settings.batch_wait_ms, "queue_max": settings.queue_max},
+        "batching": {
+            "max": settings.batch_max,
+            "wait_ms": settings.batch_wait_ms,
+            "turnaround_ms": settings.turnaround_ms,
+            "queue_max": settings.queue_max,
+        },
         "limits": {"max_image_bytes": settings.max_image_bytes, "max_image_pixels": settings.max_image_pixels},
         "versions": {"python": platform.python_version(), **_versions()},
     }

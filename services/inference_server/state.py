@@ -8,6 +8,7 @@ from services.contract.settings import InferenceServerSettings
 from services.inference_server.batcher import Batcher
 from services.inference_server.errors import ApiError
 from services.inference_server.metrics import Metrics
+from services.inference_server.turnaround import Turnaround
 
 
 @dataclass
@@ -22,7 +23,8 @@ class ServerState:
 
     def __post_init__(self) -> None:
         wait_s = self.settings.batch_wait_ms / 1e3
-        self.batcher = Batcher(self.settings.batch_max, self.settings.queue_max, self.metrics, wait_s)
+        turnaround = Turnaround(self.settings.turnaround_ms / 1e3)
+        self.batcher = Batcher(self.settings.batch_max, self.settings.queue_max, self.metrics, wait_s, turnaround)
         self.metrics.queued.set_function(lambda: self.batcher.places_taken)
 
     @property

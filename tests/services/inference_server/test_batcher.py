@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from services.inference_server.batcher import Batcher, Terms
 from services.inference_server.errors import ApiError
 from services.inference_server.metrics import Metrics
+from services.inference_server.turnaround import Turnaround
 
 
 def image(grey: int) -> np.ndarray:
@@ -147,6 +148,56 @@ def test_a_batch_may_wait_to_fill_only_behind_other_work(engine):
     assert first.result(10).batch_images == 1
     rest = [submit(batcher, grey) for grey in (3, 4, 5)]
     assert [future.result(10).batch_images for future in [second, *rest]] == [4, 4, 4, 4]
+    batcher.close()
+
+
+class Expecting(Turnaround):
+    """Expects so many images after each pass, however long they take."""
+
+    def __init__(self, images: int) -> None:
+        super().__init__(0.0)
+        self.images = images
+        self.came = 0
+
+    def pass_ended(self, images: int, pass_s: float, now_s: float) -> None:
+        self.came = 0
+
+    def arrived(self, images: int, now_s: float) -> None:
+        self.came += images
+
+    def left_s(self, decoding: int, now_s: float) -> float:
+        return 30.0 if self.came < self.images or decoding else 0.0
+
+
+def test_a_pass_waits_for_those_coming_back_and_for_their_decoding(engine):
+    turnaround = Expecting(0)
+    batcher = Batcher(4, 8, Metrics(), turnaround=turnaround)
+    batcher.start(lambda: engine)
+    first = hold(batcher, engine)
+    second = submit(batcher, 2)
+    turnaround.images = 2
+    engine.gate.set()
+    assert first.result(10).batch_images == 1
+    third = submit(batcher, 3)
+    batcher.reserve(1)
+    assert engine.batches == [1]
+    fourth = batcher.submit(image(4), Terms())
+    assert [future.result(10).batch_images for future in (second, third, fourth)] == [3, 3, 3]
+    turnaround.images = 0
+    batcher.close()
+
+
+def test_a_pass_does_not_wait_for_an_image_whose_place_was_given_back(engine):
+    turnaround = Expecting(0)
+    batcher = Batcher(4, 8, Metrics(), turnaround=turnaround)
+    batcher.start(lambda: engine)
+    first = hold(batcher, engine)
+    second = submit(batcher, 2)
+    batcher.reserve(1)
+    engine.gate.set()
+    assert first.result(10).batch_images == 1
+    batcher.release(1)  # it could not be decoded
+    assert second.result(10).batch_images == 1
     batcher.close()
 
 
