@@ -40,7 +40,7 @@ lint: $(VENV_STAMP)  ## formatting, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-calibrate: setup  ## find the form of the network that is fastest on this machine (2 minutes), and use it from then on
+calibrate: setup  ## measure all forms of the network on this machine (2 minutes), and use the fastest from then on
 	@CACHE_DIRECTORY=$(dir $(MODEL)) TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m services.inference_server.calibrate
 
 bench: setup  ## benchmarks: ratios against baselines of the same run, with spread
@@ -87,6 +87,6 @@ $(MONGODB): $(wildcard services/mongodb/ferretdb/*) | $(VENV_STAMP)
 	@touch $@
 
 $(MODEL): $(wildcard services/inference_server/*.py) | $(VENV_STAMP)
-	@echo 'exporting ResNet50 for the inference server (half a minute)'
-	@mkdir -p $(@D); CACHE_DIRECTORY=$(@D) TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m services.inference_server.prepare > /dev/null
+	@echo 'exporting ResNet50 for the inference server and finding its fastest form on this machine (a minute or so)'
+	@mkdir -p $(@D); CACHE_DIRECTORY=$(@D) CALIBRATION_S=40 TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m services.inference_server.prepare
 	@touch $@

@@ -40,8 +40,7 @@ def _plan_variables() -> dict[str, str]:
     settings = weights.resolve(InferenceServerSettings(cache_directory=CACHE))
     folder = artefacts.folder_of(settings, CACHE)
     choice = calibrate.choose(settings, folder)
-    if absent := artefacts.missing(folder, choice.plan.form.artefact):
-        artefacts.export(settings, folder, absent)
+    artefacts.export_missing(settings, folder, [choice.plan.form.artefact])
     plan = choice.plan
     print(f"engine: {plan.form.name}, threads {plan.intra_op_threads} and {plan.inter_op_threads}; {choice.reason}")
     return {

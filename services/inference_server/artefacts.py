@@ -40,13 +40,15 @@ def folder_of(settings: InferenceServerSettings, cache: Path) -> Path:
     return cache / f"model-{digest.hexdigest()[:16]}"
 
 
-def missing(folder: Path, artefact: str | None) -> list[str]:
-    """Which of the files that a form with `artefact` needs are not there yet."""
-    return [name for name in (_WEIGHTS, _REFERENCE, artefact) if name and not (folder / name).exists()]
+def export_missing(settings: InferenceServerSettings, folder: Path, artefacts: Iterable[str | None]) -> None:
+    """Make what forms with these artefacts need and is not there yet, in one child process.
 
-
-def export(settings: InferenceServerSettings, folder: Path, names: Iterable[str]) -> None:
-    """Make the missing files in a child process; raise `RuntimeError` with its last words when it fails."""
+    Raises `RuntimeError` with the child's last words when it fails.
+    """
+    wanted = dict.fromkeys((_WEIGHTS, _REFERENCE, *filter(None, artefacts)))
+    names = [name for name in wanted if not (folder / name).exists()]
+    if not names:
+        return
     child = start_child("artefacts", [settings.model_dump_json(), str(folder), *names])
     _, errors = child.communicate()
     if child.returncode:

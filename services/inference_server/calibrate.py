@@ -23,8 +23,12 @@ from services.inference_server.forms import FORMS, Plan, eligible
 from services.inference_server.measure import Measurement
 
 _ALL_S: Final = 3600.0
+_FORMS_BEFORE_THREADS: Final = 3
+"""A form makes more difference than the number of threads; the last forms take longest to start, and seldom win."""
 _SERVING_BYTES: Final = 32 * 2**20
 """What a server takes beside its engine: HTTP, and the pictures that are being decoded."""
+
+_PlanKey = tuple[str, int, int]
 
 log = logging.getLogger("inference_server.calibrate")
 
@@ -44,9 +48,9 @@ class Choice:
 
 
 def candidates(settings: InferenceServerSettings, cpu: Cpu) -> list[Plan]:
-    """Plans worth measuring, the one expected to be fastest first.
+    """Plans worth measuring, in the order in which a short calibration gets to them.
 
-    Raises `ValueError` when ENGINE_FORM names no form of the engine.
+    The first is what runs when nothing is measured. Raises `ValueError` when ENGINE_FORM names no form of the engine.
     """
     forms = eligible(settings.engine, cpu)
     if settings.engine_form != "auto":
@@ -56,24 +60,29 @@ def candidates(settings: InferenceServerSettings, cpu: Cpu) -> list[Plan]:
             raise ValueError(f"ENGINE_FORM={settings.engine_form}: {settings.engine} has the forms {known}, and auto")
     threads = settings.intra_op_threads or cpu.threads
     plans = [Plan(form, threads) for form in forms]
-    if threads > 1:  # variations of the first: operations side by side, and a thread per core where there are two
-        plans.insert(1, Plan(forms[0], threads, inter_op_threads=2))
+    variations = []
+    if threads > 1:  # operations side by side, and a thread per core where there are two
+        likely = next((form for form in forms if form.name.startswith("bfloat16")), forms[0])
+        variations.append(Plan(likely, threads, inter_op_threads=2))
         if not settings.intra_op_threads:
-            plans.insert(2, Plan(forms[0], math.ceil(threads / 2)))
-    return plans
+            variations.append(Plan(likely, math.ceil(threads / 2)))
+    return plans[:_FORMS_BEFORE_THREADS] + variations + plans[_FORMS_BEFORE_THREADS:]
 
 
 def choose(settings: InferenceServerSettings, folder: Path, cpu: Cpu | None = None) -> Choice:
-    """Decide on a plan, measuring for at most CALIBRATION_S what the cache does not know."""
+    """Decide on a plan; where the cache knows none of the candidates, measure some of them for CALIBRATION_S.
+
+    A form that ENGINE_FORM names needs no measuring.
+    """
     cpu = cpu or read_cpu()
     plans = candidates(settings, cpu)
     store = _store(settings, folder, cpu)
     known = _read(store)
-    remembered = bool(known)
-    if not remembered and settings.calibration_s and len(plans) > 1:
-        known = run(settings, folder, plans, settings.calibration_s)
+    remembered = any(_key(plan) in _by_plan(known) for plan in plans)
+    if not remembered and settings.engine_form == "auto" and settings.calibration_s and len(plans) > 1:
+        known += run(settings, folder, plans, settings.calibration_s)
         _write(store, known)
-    measured = {(m.form, m.intra_op_threads, m.inter_op_threads): m for m in known}
+    measured = _by_plan(known)
     usable = [(plan, measured[_key(plan)]) for plan in plans if _key(plan) in measured]
     admitted = [(plan, m) for plan, m in usable if m.agrees and fits(m.peak_bytes, settings.memory_budget_bytes)]
     evidence = tuple(m for _, m in usable)
@@ -88,8 +97,12 @@ def choose(settings: InferenceServerSettings, folder: Path, cpu: Cpu | None = No
     return Choice(left, reason, evidence)
 
 
-def _key(plan: Plan) -> tuple[str, int, int]:
+def _key(plan: Plan) -> _PlanKey:
     return plan.form.name, plan.intra_op_threads, plan.inter_op_threads
+
+
+def _by_plan(measurements: list[Measurement]) -> dict[_PlanKey, Measurement]:
+    return {(m.form, m.intra_op_threads, m.inter_op_threads): m for m in measurements}
 
 
 def fits(peak_bytes: int, budget_bytes: int) -> bool:
@@ -106,22 +119,29 @@ def _why_none(measurements: tuple[Measurement, ...], settings: InferenceServerSe
 
 
 def run(settings: InferenceServerSettings, folder: Path, plans: list[Plan], seconds: float) -> list[Measurement]:
-    """Measure as many of `plans` as fit into `seconds`, each in a process of its own."""
-    deadline = time.monotonic() + seconds
-    results = []
+    """Measure as many of `plans` as fit into `seconds`, each in a process of its own.
+
+    None begins for which there is too little time, going by the longest so far. The time to export what they need
+    comes on top; the first two, which any calibration reaches, share one export.
+    """
+    artefacts.export_missing(settings, folder, [plan.form.artefact for plan in plans[:2]])
+    results: list[Measurement] = []
+    left_s, longest_s = seconds, 0.0
     for plan in plans:
-        if time.monotonic() >= deadline:
+        if left_s <= longest_s:
             break
-        if absent := artefacts.missing(folder, plan.form.artefact):
-            artefacts.export(settings, folder, absent)
+        artefacts.export_missing(settings, folder, [plan.form.artefact])
+        began = time.monotonic()
         arguments = [settings.model_dump_json(), str(folder), *map(str, _key(plan))]
         child = artefacts.start_child("measure", arguments)
         try:
-            output, errors = child.communicate(timeout=max(deadline - time.monotonic(), 0.1))
+            output, errors = child.communicate(timeout=left_s)
         except subprocess.TimeoutExpired:
             child.kill()
             child.communicate()
             break
+        took_s = time.monotonic() - began
+        left_s, longest_s = left_s - took_s, max(longest_s, took_s)
         if child.returncode:
             log.warning("%s could not be measured: %s", plan.form.name, errors.strip()[-500:])
             continue

@@ -29,8 +29,7 @@ def prepare(settings: InferenceServerSettings, cache: Path) -> tuple[Path, calib
     """
     folder = artefacts.folder_of(settings, cache)
     choice = calibrate.choose(settings, folder)
-    if absent := artefacts.missing(folder, choice.plan.form.artefact):
-        artefacts.export(settings, folder, absent)
+    artefacts.export_missing(settings, folder, [choice.plan.form.artefact])
     return folder, choice
 
 

@@ -1,6 +1,6 @@
-"""Export the model ahead of the first start: ``python -m services.inference_server.prepare`` fills CACHE_DIRECTORY.
+"""Export and calibrate ahead of the first start: ``python -m services.inference_server.prepare`` fills CACHE_DIRECTORY.
 
-The export takes half a minute once for each kind of weights; a server that finds it made starts in a few seconds.
+It takes half a minute and CALIBRATION_S once for each kind of weights; a server that finds it made starts in seconds.
 """
 
 import sys
@@ -14,8 +14,9 @@ def main() -> None:
     settings = InferenceServerSettings()
     if settings.cache_directory is None:
         sys.exit("set CACHE_DIRECTORY: it is where the exported model is kept")
-    folder, choice = model.prepare(weights.resolve(settings), settings.cache_directory)
-    print(f"form {choice.plan.form.name} of ResNet50 is in {folder}")
+    _, choice = model.prepare(weights.resolve(settings), settings.cache_directory)
+    plan = choice.plan
+    print(f"ResNet50 as {plan.form.name} with {plan.intra_op_threads} threads: {choice.reason}")
 
 
 if __name__ == "__main__":

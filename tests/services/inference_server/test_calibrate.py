@@ -36,8 +36,54 @@ def other(form: str, **changes) -> Measurement:
     return dataclasses.replace(MEASURED, form=form, **changes)
 
 
+@pytest.fixture
+def stopwatch(monkeypatch):
+    """Calibrations measure nothing; the plans they would have measured, and for how long, are noted."""
+    runs = []
+
+    def run(settings, folder, plans, seconds):
+        runs.append((seconds, [plan.form.name for plan in plans]))
+        return [MEASURED, other("frozen-onednn", alone_s=0.01)]
+
+    monkeypatch.setattr(calibrate, "run", run)
+    return runs
+
+
+def test_the_first_start_on_a_processor_calibrates_and_later_ones_remember(folder, stopwatch):
+    settings = InferenceServerSettings(calibration_s=5)
+    first, second = (calibrate.choose(settings, folder, CPU) for _ in range(2))
+    assert [choice.plan.form.name for choice in (first, second)] == ["frozen-onednn"] * 2
+    assert "measured at this start" in first.reason
+    assert "remembered" in second.reason
+    assert [seconds for seconds, _ in stopwatch] == [5]
+
+
+def test_results_of_one_engine_do_not_keep_the_other_from_calibrating(folder, stopwatch):
+    calibrate.choose(InferenceServerSettings(), folder, CPU)
+    calibrate.choose(InferenceServerSettings(engine="onnxruntime"), folder, CPU)
+    assert [set(names) for _, names in stopwatch][1] == {"onnx"}
+    assert "remembered" in calibrate.choose(InferenceServerSettings(), folder, CPU).reason
+
+
+def test_a_named_form_needs_no_calibration(folder, stopwatch):
+    calibrate.choose(InferenceServerSettings(engine_form="xla"), folder, CPU)
+    assert stopwatch == []
+
+
+def test_a_short_calibration_begins_with_what_may_be_fastest():
+    def names(*flags: str) -> list[str]:
+        plans = calibrate.candidates(InferenceServerSettings(), Cpu("made up", frozenset(flags), 2))
+        return [f"{plan.form.name} {plan.intra_op_threads} {plan.inter_op_threads}" for plan in plans]
+
+    assert names("amx_bf16")[:5] == [
+        "folded-onednn 2 1", "bfloat16-onednn 2 1", "frozen-onednn 2 1", "bfloat16-onednn 2 2", "bfloat16-onednn 1 1"
+    ]  # fmt: skip
+    assert names()[:2] == ["folded-onednn 2 1", "frozen-onednn 2 1"]
+    assert {"folded-onednn 1 1", "folded-eigen 2 1", "function-onednn 2 1", "xla 2 1"} < set(names())
+
+
 def test_without_results_the_form_expected_fastest_is_taken(folder):
-    choice = calibrate.choose(InferenceServerSettings(), folder, CPU)
+    choice = calibrate.choose(InferenceServerSettings(calibration_s=0), folder, CPU)
     assert choice.plan.form.name == "folded-onednn"
     assert choice.plan.intra_op_threads == 2
     assert choice.facts()["chosen_because"] == "expected to be fastest; not calibrated"
@@ -72,7 +118,7 @@ def test_results_of_another_processor_or_batch_size_do_not_count(folder, remembe
         (InferenceServerSettings(batch_max=4), CPU),
         (InferenceServerSettings(), Cpu("another", frozenset(), 2)),
     ):
-        assert calibrate.choose(settings, folder, cpu).measurements == ()
+        assert calibrate.choose(settings.model_copy(update={"calibration_s": 0}), folder, cpu).measurements == ()
 
 
 def test_a_form_can_be_fixed(folder):

@@ -39,7 +39,7 @@ def start(cache: Path, **environment: str) -> Server:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    settings = {"INFERENCE_HOST": "127.0.0.1", "INFERENCE_PORT": str(port), "WEIGHTS": "random"}
+    settings = {"INFERENCE_HOST": "127.0.0.1", "INFERENCE_PORT": str(port), "WEIGHTS": "random", "CALIBRATION_S": "0"}
     variables = {**os.environ, **settings, "CACHE_DIRECTORY": str(cache), **environment}
     command = [sys.executable, "-m", "services.inference_server"]
     root = Path(__file__).parents[3]
@@ -154,6 +154,24 @@ def test_a_calibration_that_has_no_time_falls_back_to_the_form_expected_fastest(
     choice = calibrate.choose(settings, artefacts.folder_of(settings, cache), Cpu("made up", frozenset(), 2))
     assert choice.plan.form.name == "folded-onednn"
     assert choice.measurements == ()
+
+
+def test_a_server_calibrates_at_its_first_start_and_remembers_it(cache):
+    engines = []
+    for _ in range(2):
+        server = start(cache, CALIBRATION_S="20", BATCH_MAX="2")
+        wait_until_ready(server)
+        engines.append(requests.get(f"{server.url}/info", timeout=30).json()["engine"])
+        server.process.kill()
+        server.process.communicate()
+    first, second = engines
+    assert first["calibration"], "a busy machine may measure few forms in 20 s, but one it must"
+    assert "measured at this start" in first["chosen_because"]
+    assert "remembered from an earlier calibration" in second["chosen_because"]
+    for key in ("form", "intra_op_threads", "inter_op_threads", "calibration"):
+        assert first[key] == second[key]
+    chosen = next(m for m in first["calibration"] if m["form"] == first["form"])
+    assert chosen["agrees"]
 
 
 def test_a_form_that_turns_out_larger_than_the_memory_budget_ends_the_process_with_the_reason(cache):
