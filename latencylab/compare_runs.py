@@ -102,10 +102,15 @@ def _ms(value_ns: float | None) -> str:
 
 
 def verdict_lines(comparison: Comparison) -> list[str]:
-    """The verdict of each point, what it was judged by, and the runs that were left out."""
+    """The verdict of each point, what it was judged by, what did not run alike, and the runs that were left out."""
     rule = comparison.rule
     lines = [f"{point}: {compared}" for point, compared in comparison.points.items()]
     lines.append(f"All intervals hold together at {rule.confidence:.0%}; equivalent means within {rule.margin:.0%}.")
+    ran_a, ran_b = (tables.what_ran(_all_runs([system])) for system in (comparison.a, comparison.b))
+    for part in ran_a:
+        if ran_a[part] != ran_b[part]:
+            a, b = (", ".join(sorted(ran[part])) for ran in (ran_a, ran_b))
+            lines.append(f"A and B differ in {part}: A ran {a}, B ran {b}.")
     for name, system in (("A", comparison.a), ("B", comparison.b)):
         for run in system.invalid:
             lines.append(

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from latencylab.runs import Run
-from latencylab.tables import caveats
+from latencylab.tables import caveats, what_ran
 
 # Okabe and Ito, "Color Universal Design", 2008; ordered so that neighbours also differ in lightness.
 COLOURS: Final = ("#000000", "#E69F00", "#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7")
@@ -87,14 +87,7 @@ def latency_axis(axis: Any, label: str = "end-to-end latency (ms)") -> None:
 def footer(figure: Figure, runs: Iterable[Run]) -> str:
     """Write below the figure what its numbers depend on, and return it."""
     listed = list(runs)
-    running = [run.info["running"] for run in listed]
-    parts: dict[str, set[str]] = {
-        "weights": {part["server"]["weights"] for part in running},
-        "engine": {part["server"]["engine"]["form"] for part in running},
-        "database": {part["database"]["name"] for part in running},
-        "backend": {run.experiment.backend for run in listed},
-        "commit": {_commit(run) for run in listed},
-    }
+    parts = {**what_ran(listed), "commit": {_commit(run) for run in listed}}
     text = " · ".join(f"{name}: {', '.join(sorted(values))}" for name, values in parts.items())
     invalid = sum(not run.valid for run in listed)
     if invalid:

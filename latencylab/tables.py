@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
@@ -11,6 +11,9 @@ from latencylab import statistics
 from latencylab.percentiles import AcrossRepetitions, label
 from latencylab.runs import Run
 from latencylab.summary import QUANTILES
+
+_EXACT: Final = 1e-3
+"""Most that a form of the network may differ from plain Keras in a softmax value and still count as the same."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,31 @@ def verdict(run: Run) -> str:
     )
 
 
+def what_ran(runs: Iterable[Run]) -> dict[str, set[str]]:
+    """The parts of the pipeline that decide how fast it is, by name; several where the runs had several."""
+    listed = list(runs)
+    running = [run.info["running"] for run in listed]
+    return {
+        "weights": {part["server"]["weights"] for part in running},
+        "engine": {part["server"]["engine"]["form"] for part in running},
+        "database": {part["database"]["name"] for part in running},
+        "backend": {run.experiment.backend for run in listed},
+    }
+
+
 def caveats(run: Run) -> list[str]:
     """What limits the meaning of a run's numbers."""
-    weights = run.info["running"]["server"].get("weights_caveat")
-    return [*([weights.rstrip(".")] if weights else []), *run.info["caveats"]]
+    server = run.info["running"]["server"]
+    weights, rounding = server.get("weights_caveat"), _rounding(server["engine"])
+    return [*([weights.rstrip(".")] if weights else []), *([rounding] if rounding else []), *run.info["caveats"]]
+
+
+def _rounding(engine: dict[str, Any]) -> str | None:
+    """How far a form of the network that rounds is from plain Keras."""
+    agreement = engine.get("agreement")
+    if agreement is None or agreement["softmax_difference"] <= _EXACT:
+        return None
+    return (
+        f"the network runs as {engine['form']}: scores were up to {agreement['softmax_difference']:.2f} from plain Keras' "
+        f"on {agreement['frames']} test frames, with the same top-1 class on {agreement['same_top1']}"
+    )

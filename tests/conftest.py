@@ -177,6 +177,7 @@ class MemoryBackend:
 
     change: Callable[[Leftovers], None] = lambda leftovers: None
     weights: str = "random"
+    engine: dict[str, Any] = field(default_factory=lambda: {"form": "frozen"})
     latency_ms: float = 100.0
     lags: list[dict[str, int]] = field(default_factory=list)
     happened: list[str] = field(default_factory=list)
@@ -195,7 +196,7 @@ class MemoryBackend:
 
     def describe(self) -> dict[str, Any]:
         caveat = "The weights are random (seed 1)." if self.weights == "random" else None
-        server = {"model": "resnet50", "weights": self.weights, "weights_caveat": caveat, "engine": {"form": "frozen"}}
+        server = {"model": "resnet50", "weights": self.weights, "weights_caveat": caveat, "engine": self.engine}
         return {
             "server": server,
             "database": {"name": "FerretDB", "version": "7.0.42", "stand_in": True},

@@ -77,6 +77,15 @@ def test_the_lines_name_what_was_left_out_and_why(recorded, slower):
     assert len(lines) == 3
 
 
+def test_the_lines_tell_what_did_not_run_alike(tmp_path, make_run, memory_backend):
+    for name, form in (("exact", "folded-onednn"), ("rounded", "bfloat16-onednn")):
+        make_run(tmp_path, RunName(name, "p", 1), memory_backend(engine={"form": form}))
+    lines = compare_runs.verdict_lines(
+        compare_runs.compare_folders(*(tmp_path / "runs" / name for name in ("exact", "rounded")))
+    )
+    assert lines[-1] == "A and B differ in engine: A ran folded-onednn, B ran bfloat16-onednn."
+
+
 def test_the_only_points_of_two_folders_are_a_pair_whatever_their_names(recorded):
     pair = compare_runs.compare_folders(recorded / "base", recorded / "few" / "q")
     assert list(pair.points) == ["p → q"]

@@ -86,3 +86,13 @@ def test_notes_tell_caveats_invalid_runs_and_missing_percentiles(runs):
 def test_notes_of_a_run_with_real_weights_have_no_caveat_about_them(tmp_path, make_run, memory_backend):
     run = make_run(tmp_path, RunName("s", "real", 1), memory_backend(weights="imagenet"))
     assert tables.caveats(run) == ["stand-in database: FerretDB on SQLite, not MongoDB"]
+
+
+@pytest.mark.parametrize(("difference", "told"), [(2.9e-6, []), (0.056, ["0.06 from plain Keras' on 8 test frames"])])
+def test_a_form_of_the_network_that_rounds_is_a_caveat(tmp_path, make_run, memory_backend, difference, told):
+    agreement = {"frames": 8, "same_top1": 8, "softmax_difference": difference, "tolerance": 0.1, "agrees": True}
+    engine = {"form": "bfloat16-onednn", "agreement": agreement}
+    run = make_run(tmp_path, RunName("s", "p", 1), memory_backend(weights="imagenet", engine=engine))
+    found = [caveat for caveat in tables.caveats(run) if "bfloat16-onednn" in caveat]
+    assert len(found) == len(told)
+    assert all(text in caveat for text, caveat in zip(told, found, strict=True))
