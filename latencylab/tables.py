@@ -137,7 +137,8 @@ def _rounding(engine: dict[str, Any]) -> str | None:
     agreement = engine.get("agreement")
     if agreement is None or agreement["softmax_difference"] <= _EXACT:
         return None
+    difference, frames, same = (agreement[key] for key in ("softmax_difference", "frames", "same_top1"))
     return (
-        f"the network runs as {engine['form']}: scores were up to {agreement['softmax_difference']:.2f} from plain Keras' "
-        f"on {agreement['frames']} test frames, with the same top-1 class on {agreement['same_top1']}"
+        f"the network runs as {engine['form']}: scores were up to {difference:.2f} from plain Keras' on {frames} test "
+        f"frames, with the same top-1 class on {same}"
     )

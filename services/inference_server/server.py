@@ -15,6 +15,8 @@ from waitress.task import ErrorTask, WSGITask
 from services.contract.settings import InferenceServerSettings
 
 _GRACE_S: Final = 0.5
+_RECEIVE_BYTES: Final = 128 * 1024
+"""A camera's frame in one read: waitress' 8 KiB cost a tenth more processor time per request."""
 _POLL_S: Final = 0.02
 
 
@@ -62,6 +64,7 @@ class HttpServer:
             threads=threads,
             connection_limit=1000,
             backlog=1024,
+            recv_bytes=_RECEIVE_BYTES,
             channel_request_lookahead=1,  # keeps reading while a request runs, which is how a gone client shows
             max_request_body_size=settings.max_request_bytes,
             ident="inference_server",

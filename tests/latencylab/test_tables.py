@@ -88,7 +88,7 @@ def test_notes_of_a_run_with_real_weights_have_no_caveat_about_them(tmp_path, ma
     assert tables.caveats(run) == ["stand-in database: FerretDB on SQLite, not MongoDB"]
 
 
-@pytest.mark.parametrize(("difference", "told"), [(2.9e-6, []), (0.056, ["0.06 from plain Keras' on 8 test frames"])])
+@pytest.mark.parametrize(("difference", "told"), [(2.9e-6, []), (0.056, ["0.06 from plain Keras' on 8 test"])])
 def test_a_form_of_the_network_that_rounds_is_a_caveat(tmp_path, make_run, memory_backend, difference, told):
     agreement = {"frames": 8, "same_top1": 8, "softmax_difference": difference, "tolerance": 0.1, "agrees": True}
     engine = {"form": "bfloat16-onednn", "agreement": agreement}
