@@ -20,7 +20,7 @@ from services.contract.settings import InferenceServerSettings
 from services.inference_server import artefacts, weights
 from services.inference_server.cpu import Cpu, read_cpu
 from services.inference_server.forms import FORMS, Plan, eligible
-from services.inference_server.measure import Measurement
+from services.inference_server.measure import BATCH_IMAGES, Measurement
 
 _ALL_S: Final = 3600.0
 _FORMS_BEFORE_THREADS: Final = 3
@@ -76,7 +76,7 @@ def choose(settings: InferenceServerSettings, folder: Path, cpu: Cpu | None = No
     """
     cpu = cpu or read_cpu()
     plans = candidates(settings, cpu)
-    store = _store(settings, folder, cpu)
+    store = _store(folder, cpu)
     known = _read(store)
     remembered = any(_key(plan) in _by_plan(known) for plan in plans)
     if not remembered and settings.engine_form == "auto" and settings.calibration_s and len(plans) > 1:
@@ -150,9 +150,9 @@ def run(settings: InferenceServerSettings, folder: Path, plans: list[Plan], seco
     return results
 
 
-def _store(settings: InferenceServerSettings, folder: Path, cpu: Cpu) -> Path:
-    """Where the measurements are kept: another processor, version, model or batch size has other ones."""
-    identity = [cpu.model, cpu.threads, sorted(cpu.flags), folder.name, settings.batch_max]
+def _store(folder: Path, cpu: Cpu) -> Path:
+    """Where the measurements are kept: another processor, version or model has other ones."""
+    identity = [cpu.model, cpu.threads, sorted(cpu.flags), folder.name]
     for package in ("tensorflow-cpu", "tensorflow", "onnxruntime"):
         try:
             identity.append(f"{package} {version(package)}")
@@ -181,11 +181,11 @@ def main() -> None:
     folder, cpu = artefacts.folder_of(settings, cache), read_cpu()
     if os.getloadavg()[0] > cpu.threads / 2:
         log.warning("other processes are busy (load %.1f): what is measured now is theirs too", os.getloadavg()[0])
-    store = _store(settings, folder, cpu)
+    store = _store(folder, cpu)
     fresh = run(settings, folder, candidates(settings, cpu), _ALL_S)
     others = [m for m in _read(store) if m.form not in {n.form for n in fresh}]
     _write(store, fresh + others)
-    print(f"{cpu.model}, {cpu.threads} threads; ms per image alone and in batches of {settings.batch_max}")
+    print(f"{cpu.model}, {cpu.threads} threads; ms per image alone and in batches of {BATCH_IMAGES}")
     print(f"{'form':<18}{'intra':>6}{'inter':>6}{'alone':>8}{'batch':>8}{'start s':>9}{'peak MiB':>10}{'differs':>10}")
     for m in fresh:
         print(

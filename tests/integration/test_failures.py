@@ -66,9 +66,11 @@ def test_a_consumer_that_leaves_in_order_and_one_that_joins_lose_nothing(backend
         assert not any("CSV" in reason or "MongoDB" in reason for reason in run.info["invalid_reasons"])
 
 
-def test_a_server_that_is_busy_is_asked_again(measured: Callable[..., Run]):
+def test_a_server_that_is_busy_is_asked_again(measured: Callable[..., Run], tmp_path):
     # Sixteen at once into a queue of one: most requests are refused at first, none is lost.
-    run = measured(rate_hz=16, duration_s=1, queue_max=1, requests_in_flight=16)
+    trace = tmp_path / "trace.txt"
+    trace.write_text("0.5\n" * 16)
+    run = measured(arrivals="trace", trace_file=str(trace), queue_max=1, requests_in_flight=16)
     counts = run.info["counts"]
     assert counts["labelled"] == counts["stored"] == counts["scheduled"] == 16
     assert int(run.frames["attempts"].max()) > 1

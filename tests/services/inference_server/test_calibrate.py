@@ -25,8 +25,8 @@ def folder(tmp_path):
 def remember(folder):
     """Put measurements where an earlier calibration would have left them."""
 
-    def write(settings: InferenceServerSettings, *measurements: Measurement) -> None:
-        store = calibrate._store(settings, folder, CPU)
+    def write(*measurements: Measurement) -> None:
+        store = calibrate._store(folder, CPU)
         store.write_text(json.dumps([m.facts() for m in measurements]))
 
     return write
@@ -92,7 +92,7 @@ def test_without_results_the_form_expected_fastest_is_taken(folder):
 def test_the_fastest_that_agrees_is_taken_and_its_evidence_kept(folder, remember):
     settings = InferenceServerSettings()
     wrong = other("xla", alone_s=0.001, batched_s=0.001, agrees=False)
-    remember(settings, MEASURED, other("frozen-onednn", alone_s=0.05), wrong)
+    remember(MEASURED, other("frozen-onednn", alone_s=0.05), wrong)
     choice = calibrate.choose(settings, folder, CPU)
     assert choice.plan.form.name == "frozen-onednn"
     assert "remembered" in choice.reason
@@ -101,24 +101,27 @@ def test_the_fastest_that_agrees_is_taken_and_its_evidence_kept(folder, remember
 
 def test_a_memory_budget_rules_forms_out(folder, remember):
     settings = InferenceServerSettings(memory_budget_bytes=int(1.5 * GIB))
-    remember(settings, other("frozen-onednn", alone_s=0.01, peak_bytes=2 * GIB), MEASURED)
+    remember(other("frozen-onednn", alone_s=0.01, peak_bytes=2 * GIB), MEASURED)
     assert calibrate.choose(settings, folder, CPU).plan.form.name == "folded-onednn"
 
 
 def test_a_budget_that_nothing_meets_is_an_error_that_names_the_setting(folder, remember):
     settings = InferenceServerSettings(engine="onnxruntime", memory_budget_bytes=10**8, intra_op_threads=1)
-    remember(settings, other("onnx", intra_op_threads=1))
+    remember(other("onnx", intra_op_threads=1))
     with pytest.raises(ValueError, match="MEMORY_BUDGET_BYTES=100000000: the smallest takes 1056 MiB in a server"):
         calibrate.choose(settings, folder, CPU)
 
 
-def test_results_of_another_processor_or_batch_size_do_not_count(folder, remember):
-    remember(InferenceServerSettings(), other("xla", alone_s=0.001))
-    for settings, cpu in (
-        (InferenceServerSettings(batch_max=4), CPU),
-        (InferenceServerSettings(), Cpu("another", frozenset(), 2)),
-    ):
-        assert calibrate.choose(settings.model_copy(update={"calibration_s": 0}), folder, cpu).measurements == ()
+def test_results_of_another_processor_do_not_count(folder, remember):
+    remember(other("xla", alone_s=0.001))
+    another = Cpu("another", frozenset(), 2)
+    assert calibrate.choose(InferenceServerSettings(calibration_s=0), folder, another).measurements == ()
+
+
+def test_points_of_a_sweep_over_batch_sizes_run_the_same_form(folder, remember):
+    remember(MEASURED, other("xla", alone_s=0.001))
+    chosen = {calibrate.choose(InferenceServerSettings(batch_max=n), folder, CPU).plan.form.name for n in (1, 8, 32)}
+    assert chosen == {"xla"}
 
 
 def test_a_form_can_be_fixed(folder):
