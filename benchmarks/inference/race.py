@@ -44,22 +44,32 @@ QUICK: Final = Size({1: 1, 8: 1, 32: 1}, {1: 6, 8: 16, 32: 32}, 10.0)
 
 
 def race(servers: Sequence[Running], limit: Limit, frames: list[bytes], size: Size, batch_max: int) -> Results:
-    """Every server is paused but the one whose turn it is; the order changes from round to round."""
+    """Every server is paused but the one whose turn it is; the order changes from round to round. Ours is the first."""
     results: Results = defaultdict(list)
-    turns = sum(size.rounds.values()) * (len(servers) + 2)
+    named = {server.contender.name: server for server in servers}
+    turns = sum(size.rounds.values()) * (len(servers) + len(IN_PROCESS))
     with quiet_bar(total=turns, unit="turn", desc="race", leave=False) as progress:
         for number in range(max(size.rounds.values())):
             for clients in (clients for clients in CONCURRENCIES if number < size.rounds[clients]):
                 images = size.images[clients]
-                for name, work in IN_PROCESS.items():
-                    rate, cpu_s = limit.measure(work, min(clients, batch_max), images)
-                    results[name, clients].append(Turn(rate, cpu_s))
-                    progress.update()
-                shift = number % len(servers)
-                for server in [*servers[shift:], *servers[:shift]]:
-                    results[server.contender.name, clients].append(_turn(server, frames, clients, size))
+                for name in _order([server.contender.name for server in servers], number):
+                    if name in IN_PROCESS:
+                        turn = Turn(*limit.measure(IN_PROCESS[name], min(clients, batch_max), images))
+                    else:
+                        turn = _turn(named[name], frames, clients, size)
+                    results[name, clients].append(turn)
                     progress.update()
     return results
+
+
+def _order(servers: Sequence[str], number: int) -> list[str]:
+    """Whose turn it is after whom in a round: every round begins with another server, and the limit comes just before
+    ours (the first of `servers`) or just after it, since these two are closest in speed."""
+    shift = number % len(servers)
+    order = [*servers[shift:], *servers[:shift]]
+    at = order.index(servers[0])
+    beside = list(IN_PROCESS)
+    return [*order[: at + 1], *beside, *order[at + 1 :]] if number % 2 else [*order[:at], *beside[::-1], *order[at:]]
 
 
 def _turn(server: Running, frames: list[bytes], clients: int, size: Size) -> Turn:
