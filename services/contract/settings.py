@@ -158,7 +158,7 @@ class InferenceServerSettings(_Settings):
         0, description="forms needing more resident memory are ruled out; 0: no limit"
     )
     calibration_s: NonNegativeFloat = Field(
-        20.0, description="longest calibration at start-up where the cache has none; 0: take the form expected fastest"
+        30.0, description="longest calibration at start-up where the cache has none; 0: take the form expected fastest"
     )
     cache_directory: Path | None = Field(None, description="where calibration results are kept; unset: not kept")
     batch_max: Annotated[int, Field(ge=1, le=64)] = Field(8, description="most images in one forward pass")

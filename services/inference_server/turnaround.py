@@ -2,8 +2,8 @@
 
 Clients in a closed loop fall into groups that take turns: while one group's images are in the engine, the other's are
 decoded on the cores that the pass needs, and no pass is full. A pass that waits for those answered a moment ago takes
-all of them together, and they are decoded while the engine has nothing else to do. In an open loop at most a quarter of
-those answered is followed at once (as many come in a quarter of a pass as are answered by a quarter), and nothing waits.
+all of them together, and they are decoded while the engine has nothing else to do. In an open loop no more come within
+a quarter of a pass than a quarter of those it answers, and nothing waits.
 """
 
 from typing import Final

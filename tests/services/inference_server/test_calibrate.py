@@ -58,6 +58,14 @@ def test_the_first_start_on_a_processor_calibrates_and_later_ones_remember(folde
     assert [seconds for seconds, _ in stopwatch] == [5]
 
 
+def test_a_start_that_had_time_for_one_form_only_goes_on_at_the_next(folder, remember, stopwatch):
+    remember(MEASURED)
+    assert calibrate.choose(InferenceServerSettings(), folder, CPU).plan.form.name == "frozen-onednn"
+    [(_, names)] = stopwatch
+    assert "folded-eigen" in names
+    assert names.count("folded-onednn") == 2, "its variations with other threads are not known yet"
+
+
 def test_results_of_one_engine_do_not_keep_the_other_from_calibrating(folder, stopwatch):
     calibrate.choose(InferenceServerSettings(), folder, CPU)
     calibrate.choose(InferenceServerSettings(engine="onnxruntime"), folder, CPU)
@@ -97,6 +105,12 @@ def test_the_fastest_that_agrees_is_taken_and_its_evidence_kept(folder, remember
     assert choice.plan.form.name == "frozen-onednn"
     assert "remembered" in choice.reason
     assert [entry["form"] for entry in choice.facts()["calibration"]] == ["folded-onednn", "frozen-onednn", "xla"]
+
+
+@pytest.mark.parametrize(("alone_s", "chosen"), [(0.055, "folded-onednn"), (0.045, "frozen-onednn")])
+def test_a_form_must_be_clearly_faster_than_the_one_expected_to_be(folder, remember, alone_s, chosen):
+    remember(MEASURED, other("frozen-onednn", alone_s=alone_s, batched_s=0.05))
+    assert calibrate.choose(InferenceServerSettings(), folder, CPU).plan.form.name == chosen
 
 
 def test_a_memory_budget_rules_forms_out(folder, remember):
