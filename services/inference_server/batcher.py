@@ -242,7 +242,7 @@ class Batcher:
         with self._changed:
             self._image_s = 0.8 * self._image_s + 0.2 * image_s if self._image_s else image_s
             self._running = 0
-            self._turnaround.pass_ended(len(batch), inference_ns / 1e9, time.monotonic())
+            self._turnaround.pass_ended(len(batch), inference_ns / 1e9, self._reserved, time.monotonic())
         self._metrics.batch_images.observe(len(batch))
         self._metrics.forward_s.observe(inference_ns / 1e9)
         for item, row in zip(batch, scores, strict=True):

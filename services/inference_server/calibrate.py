@@ -26,7 +26,7 @@ _ALL_S: Final = 3600.0
 _CHOICE: Final = 2
 """So many measured plans are a choice; a busy first start may have had the time for one only."""
 _MARGIN: Final = 0.1
-"""A plan must be so much faster than those before it: less is what a shared machine's speed changes from one to the next."""
+"""A plan must be so much faster than those before it: less may be the machine's speed that has changed meanwhile."""
 _FORMS_BEFORE_THREADS: Final = 3
 """A form makes more difference than the number of threads; the last forms take longest to start, and seldom win."""
 _SERVING_BYTES: Final = 32 * 2**20

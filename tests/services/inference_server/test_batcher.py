@@ -159,7 +159,7 @@ class Expecting(Turnaround):
         self.images = images
         self.came = 0
 
-    def pass_ended(self, images: int, pass_s: float, now_s: float) -> None:
+    def pass_ended(self, images: int, pass_s: float, queued: int, now_s: float) -> None:
         self.came = 0
 
     def arrived(self, images: int, now_s: float) -> None:

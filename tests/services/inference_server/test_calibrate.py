@@ -100,7 +100,7 @@ def test_without_results_the_form_expected_fastest_is_taken(folder):
 def test_the_fastest_that_agrees_is_taken_and_its_evidence_kept(folder, remember):
     settings = InferenceServerSettings()
     wrong = other("xla", alone_s=0.001, batched_s=0.001, agrees=False)
-    remember(MEASURED, other("frozen-onednn", alone_s=0.05), wrong)
+    remember(MEASURED, other("frozen-onednn", alone_s=0.03), wrong)
     choice = calibrate.choose(settings, folder, CPU)
     assert choice.plan.form.name == "frozen-onednn"
     assert "remembered" in choice.reason
