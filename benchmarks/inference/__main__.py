@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -124,13 +125,15 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one short round: shows that it works, not how fast")
     parser.add_argument("--without-peers", action="store_true", help="only ours, the naive one and the limit")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="beside the decoders")
+    parser.add_argument("--clients", nargs="+", type=int, choices=sorted(FULL.rounds), help="of the race; default: all")
     arguments = parser.parse_args()
     end_servers_on_sigterm()
     size = QUICK if arguments.quick else FULL
     found, whole = decoders.compare(), True
     frames, variables = make_frames(), _plan_variables()
     if "race" in arguments.only:
-        raced, whole = _race(variables, frames, size, not arguments.without_peers)
+        rounds = {clients: size.rounds[clients] for clients in arguments.clients or size.rounds}
+        raced, whole = _race(variables, frames, replace(size, rounds=rounds), not arguments.without_peers)
         found += raced
     if "memory" in arguments.only:
         found += _bounded_memory(variables, frames, size)

@@ -91,30 +91,34 @@ class Closed:
 
 
 def closed_loop(target: Target, frames: list[bytes], clients: int, images: int, limit_s: float) -> Closed:
-    """`clients` clients ask until `images` have been answered after the first `clients`, or `limit_s` have passed
-    and each has had two answers.
+    """`clients` clients ask until `images` have been answered after each client's first, or, once `limit_s` have
+    passed, as many as there are clients.
 
-    The first answer of each client is warm-up, and what is still under way at the end does not count. Raises
-    `RuntimeError` when an answer is not 200.
+    All until the last client has its first answer is warm-up, and what is still under way at the end does not count.
+    Raises `RuntimeError` when an answer is not 200.
     """
     numbers, lock, done = itertools.count(), threading.Lock(), threading.Event()
     finished: list[tuple[float, float]] = []
+    firsts: list[int] = []  # where in `finished` each client's first answer is
     failures: list[str] = []
     deadline = time.perf_counter() + limit_s
 
     def work() -> None:
-        client = Client(target)
+        client, first = Client(target), True
         while not done.is_set():
             frame = frames[next(numbers) % len(frames)]
             began = time.perf_counter()
             status, answer = client.ask(frame)
             ended = time.perf_counter()
             with lock:
+                if first:
+                    firsts.append(len(finished))
+                    first = False
                 finished.append((ended, ended - began))
                 if status != 200:
                     failures.append(f"{status} {answer}")
-                late = ended > deadline and len(finished) >= 2 * clients
-                if len(finished) >= clients + images or late or failures:
+                wanted = min(images, clients) if ended > deadline else images
+                if failures or (len(firsts) == clients and len(finished) > firsts[-1] + wanted):
                     done.set()
         client.close()
 
@@ -123,8 +127,8 @@ def closed_loop(target: Target, frames: list[bytes], clients: int, images: int, 
             future.result()
     if failures:
         raise RuntimeError(f"the server answered {failures[0]}")
-    steady = finished[clients : clients + images]
-    span_s = steady[-1][0] - finished[clients - 1][0]
+    steady = finished[firsts[-1] + 1 :][:images]
+    span_s = steady[-1][0] - finished[firsts[-1]][0]
     return Closed(len(steady) / span_s, [latency for _, latency in steady], len(finished))
 
 

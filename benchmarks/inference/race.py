@@ -11,7 +11,6 @@ from benchmarks.inference.limit import Limit, Work
 from benchmarks.inference.load import closed_loop, percentile
 from benchmarks.targets import quiet_bar
 
-CONCURRENCIES: Final = (1, 8, 32)
 LIMIT: Final = "in-process limit"
 ENGINE: Final = "engine, no decoding"
 IN_PROCESS: Final[dict[str, Work]] = {LIMIT: "frames", ENGINE: "pixels"}
@@ -50,7 +49,7 @@ def race(servers: Sequence[Running], limit: Limit, frames: list[bytes], size: Si
     turns = sum(size.rounds.values()) * (len(servers) + len(IN_PROCESS))
     with quiet_bar(total=turns, unit="turn", desc="race", leave=False) as progress:
         for number in range(max(size.rounds.values())):
-            for clients in (clients for clients in CONCURRENCIES if number < size.rounds[clients]):
+            for clients in (clients for clients, rounds in size.rounds.items() if number < rounds):
                 images = size.images[clients]
                 for name in _order([server.contender.name for server in servers], number):
                     if name in IN_PROCESS:
@@ -85,7 +84,7 @@ def _turn(server: Running, frames: list[bytes], clients: int, size: Size) -> Tur
 
 def print_race(results: Results, names: Sequence[str]) -> None:
     """Medians over the rounds with the least and the most; the ratio is the median of the rounds' own ratios."""
-    for clients in CONCURRENCIES:
+    for clients in sorted({clients for _, clients in results}):
         print(f"\n{clients} client{'s' if clients > 1 else ''}")
         print(f"{'':<20}{'images/s':>9}{'least':>8}{'most':>8}{'ours is':>10}{'p50 ms':>9}{'p99 ms':>9}{'CPU ms':>8}")
         ours = results["ours", clients]

@@ -15,6 +15,7 @@ BATCHING: Final = (8, 32)
 OF_LIMIT: Final = 0.92
 TO_NAIVE: Final = {1: 2.0, 8: 1.5, 32: 2.0}
 P99_TO_NAIVE: Final = 0.5
+P99_CLIENTS: Final = 8
 
 
 def _rate(turn: Turn) -> float:
@@ -62,17 +63,22 @@ class _Compared:
 
 
 def verdicts(results: Results, names: Sequence[str]) -> list[Verdict]:
-    """Every target of the race against those of `names` that ran."""
-    found = [_Compared(results, LIMIT, clients).at_least(OF_LIMIT) for clients in BATCHING]
+    """Every target of the race at the numbers of clients that ran, against those of `names` that ran."""
+    ran = {clients for _, clients in results}
+    batching = [clients for clients in BATCHING if clients in ran]
+    found = [_Compared(results, LIMIT, clients).at_least(OF_LIMIT) for clients in batching]
     if UNBATCHED.name in names:
-        found += [_Compared(results, UNBATCHED.name, clients).at_least(1.0) for clients in BATCHING]
+        found += [_Compared(results, UNBATCHED.name, clients).at_least(1.0) for clients in batching]
     if NAIVE.name in names:
-        found += [_Compared(results, NAIVE.name, clients).at_least(least) for clients, least in TO_NAIVE.items()]
-        found.append(_Compared(results, NAIVE.name, 8).p99(P99_TO_NAIVE))
+        least = {clients: ratio for clients, ratio in TO_NAIVE.items() if clients in ran}
+        found += [_Compared(results, NAIVE.name, clients).at_least(ratio) for clients, ratio in least.items()]
+        if P99_CLIENTS in ran:
+            found.append(_Compared(results, NAIVE.name, P99_CLIENTS).p99(P99_TO_NAIVE))
     for peer in (peer.name for peer in PEERS if peer.name in names):
-        for clients in BATCHING:
+        for clients in batching:
             compared = _Compared(results, peer, clients)
             found.append(compared.ahead(_rate, "images/s", less=False))
             found.append(compared.ahead(_cpu_s, "CPU seconds per image", less=True))
-        found.append(_Compared(results, peer, 8).p99(1.0))
+        if P99_CLIENTS in ran:
+            found.append(_Compared(results, peer, P99_CLIENTS).p99(1.0))
     return found
