@@ -139,6 +139,6 @@ def _rounding(engine: dict[str, Any]) -> str | None:
         return None
     difference, frames, same = (agreement[key] for key in ("softmax_difference", "frames", "same_top1"))
     return (
-        f"the network runs as {engine['form']}: scores were up to {difference:.2f} from plain Keras' on {frames} test "
-        f"frames, with the same top-1 class on {same}"
+        f"{engine['form']} rounds: scores up to {difference:.2f} from plain Keras' on {frames} test frames, "
+        f"the same top-1 class on {same}"
     )
