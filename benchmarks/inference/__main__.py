@@ -79,9 +79,8 @@ def _start(stack: ExitStack, contenders: list[Contender], variables: dict[str, s
 def _race(variables: dict[str, str], frames: list[bytes], size: Size, with_peers: bool) -> tuple[list[Verdict], bool]:
     """The race; its verdicts, and whether every contender could be started."""
     contenders = [OURS, UNBATCHED, NAIVE, *(PEERS if with_peers else ())]
-    form = {"ENGINE_FORM": variables["BENCH_FORM"]}  # ours would choose by itself, for batches of one perhaps another
     with ExitStack() as stack:
-        servers = _start(stack, contenders, variables | form, frames[0])
+        servers = _start(stack, contenders, variables, frames[0])
         limit = Limit(variables)
         stack.callback(limit.end)
         results = race(servers, limit, frames, size, InferenceServerSettings().batch_max)

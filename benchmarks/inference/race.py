@@ -66,9 +66,9 @@ def _order(servers: Sequence[str], number: int) -> list[str]:
     ours (the first of `servers`) or just after it, since these two are closest in speed."""
     shift = number % len(servers)
     order = [*servers[shift:], *servers[:shift]]
-    at = order.index(servers[0])
-    beside = list(IN_PROCESS)
-    return [*order[: at + 1], *beside, *order[at + 1 :]] if number % 2 else [*order[:at], *beside[::-1], *order[at:]]
+    ours, after = order.index(servers[0]), number % 2
+    order[ours + after : ours + after] = IN_PROCESS if after else reversed(IN_PROCESS)
+    return order
 
 
 def _turn(server: Running, frames: list[bytes], clients: int, size: Size) -> Turn:

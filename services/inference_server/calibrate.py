@@ -84,10 +84,11 @@ def choose(settings: InferenceServerSettings, folder: Path, cpu: Cpu | None = No
     known = _read(store)
     unknown = [plan for plan in plans if _key(plan) not in _by_plan(known)]
     remembered = len(plans) - len(unknown) >= min(_CHOICE, len(plans))
+    fresh: list[Measurement] = []
     if not remembered and settings.engine_form == "auto" and settings.calibration_s and len(plans) > 1:
-        known += run(settings, folder, unknown, settings.calibration_s)
-        _write(store, known)
-    measured = _by_plan(known)
+        fresh = run(settings, folder, unknown, settings.calibration_s)
+        _write(store, known + fresh)
+    measured = _by_plan(known + fresh)
     usable = [(plan, measured[_key(plan)]) for plan in plans if _key(plan) in measured]
     admitted = [(plan, m) for plan, m in usable if m.agrees and fits(m.peak_bytes, settings.memory_budget_bytes)]
     evidence = tuple(m for _, m in usable)
@@ -96,8 +97,9 @@ def choose(settings: InferenceServerSettings, folder: Path, cpu: Cpu | None = No
         for other, measurement in admitted[1:]:
             if measurement.image_s < (1 - _MARGIN) * best.image_s:
                 plan, best = other, measurement
-        where = "remembered from an earlier calibration" if remembered else "measured at this start"
-        return Choice(plan, f"fastest of {len(usable)} measured plans that agree and fit; {where}", evidence)
+        when = "measured at this start" if fresh else "remembered from an earlier calibration"
+        reason = f"none of {len(usable)} measured plans that agrees and fits is {_MARGIN:.0%} faster; {when}"
+        return Choice(plan, reason, evidence)
     if usable and len(usable) == len(plans):
         raise ValueError(_why_none(evidence, settings))
     left = next(plan for plan in plans if _key(plan) not in measured)

@@ -169,12 +169,20 @@ class Expecting(Turnaround):
         return 30.0 if self.came < self.images or decoding else 0.0
 
 
-def test_a_pass_waits_for_those_coming_back_and_for_their_decoding(engine):
+@pytest.fixture
+def expecting(engine) -> Iterator[tuple[Batcher, Expecting]]:
+    """A batcher, and what its passes wait for: at first nobody."""
     turnaround = Expecting(0)
     batcher = Batcher(4, 8, Metrics(), turnaround=turnaround)
     batcher.start(lambda: engine)
-    first = hold(batcher, engine)
-    second = submit(batcher, 2)
+    yield batcher, turnaround
+    engine.gate.set()
+    batcher.close()
+
+
+def test_a_pass_waits_for_those_coming_back_and_for_their_decoding(expecting, engine):
+    batcher, turnaround = expecting
+    first, second = hold(batcher, engine), submit(batcher, 2)
     turnaround.images = 2
     engine.gate.set()
     assert first.result(10).batch_images == 1
@@ -183,22 +191,16 @@ def test_a_pass_waits_for_those_coming_back_and_for_their_decoding(engine):
     assert engine.batches == [1]
     fourth = batcher.submit(image(4), Terms())
     assert [future.result(10).batch_images for future in (second, third, fourth)] == [3, 3, 3]
-    turnaround.images = 0
-    batcher.close()
 
 
-def test_a_pass_does_not_wait_for_an_image_whose_place_was_given_back(engine):
-    turnaround = Expecting(0)
-    batcher = Batcher(4, 8, Metrics(), turnaround=turnaround)
-    batcher.start(lambda: engine)
-    first = hold(batcher, engine)
-    second = submit(batcher, 2)
+def test_a_pass_does_not_wait_for_an_image_whose_place_was_given_back(expecting, engine):
+    batcher, _ = expecting
+    first, second = hold(batcher, engine), submit(batcher, 2)
     batcher.reserve(1)
     engine.gate.set()
     assert first.result(10).batch_images == 1
     batcher.release(1)  # it could not be decoded
     assert second.result(10).batch_images == 1
-    batcher.close()
 
 
 @given(greys=st.lists(st.integers(0, 255), min_size=1, max_size=12), batch_max=st.integers(1, 5))

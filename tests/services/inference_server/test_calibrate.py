@@ -66,6 +66,11 @@ def test_a_start_that_had_time_for_one_form_only_goes_on_at_the_next(folder, rem
     assert names.count("folded-onednn") == 2, "its variations with other threads are not known yet"
 
 
+def test_what_an_earlier_start_measured_is_not_said_to_be_of_this_one(folder, remember):
+    remember(MEASURED)  # one plan is no choice yet, and this start may not measure
+    assert "remembered" in calibrate.choose(InferenceServerSettings(calibration_s=0), folder, CPU).reason
+
+
 def test_results_of_one_engine_do_not_keep_the_other_from_calibrating(folder, stopwatch):
     calibrate.choose(InferenceServerSettings(), folder, CPU)
     calibrate.choose(InferenceServerSettings(engine="onnxruntime"), folder, CPU)

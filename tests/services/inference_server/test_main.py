@@ -157,21 +157,22 @@ def test_a_calibration_that_has_no_time_falls_back_to_the_form_expected_fastest(
 
 
 def test_a_server_calibrates_at_its_first_start_and_remembers_it(cache):
+    # Two threads: two plans, both measured within so long on any machine, and two are a choice to remember.
+    variables = {"ENGINE": "onnxruntime", "INTRA_OP_THREADS": "2", "CALIBRATION_S": "300", "BATCH_MAX": "2"}
     engines = []
     for _ in range(2):
-        server = start(cache, CALIBRATION_S="20", BATCH_MAX="2")
+        server = start(cache, **variables)
         wait_until_ready(server)
         engines.append(requests.get(f"{server.url}/info", timeout=30).json()["engine"])
         server.process.kill()
         server.process.communicate()
     first, second = engines
-    assert first["calibration"], "a busy machine may measure few forms in 20 s, but one it must"
+    assert [(m["form"], m["inter_op_threads"]) for m in first["calibration"]] == [("onnx", 1), ("onnx", 2)]
     assert "measured at this start" in first["chosen_because"]
     assert "remembered from an earlier calibration" in second["chosen_because"]
     for key in ("form", "intra_op_threads", "inter_op_threads", "calibration"):
         assert first[key] == second[key]
-    chosen = next(m for m in first["calibration"] if m["form"] == first["form"])
-    assert chosen["agrees"]
+    assert all(m["agrees"] for m in first["calibration"])
 
 
 def test_a_form_that_turns_out_larger_than_the_memory_budget_ends_the_process_with_the_reason(cache):
