@@ -39,7 +39,7 @@ class NaiveLabelFrames(LabelFrames):
 def main() -> int:
     """Run until SIGTERM."""
     set_up_logging()
-    settings = InferenceConsumerSettings(inference_url=os.environ["NAIVE_URL"])  # type: ignore[call-arg]
+    settings = InferenceConsumerSettings(inference_url=os.environ["NAIVE_URL"], images_per_request=1)  # type: ignore[call-arg]
     process = ConsumerProcess(settings, GROUP, INFERENCE_COLUMNS)
     return process.run(NaiveLabelFrames(process, settings))
 

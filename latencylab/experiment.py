@@ -42,7 +42,7 @@ class Experiment(BaseModel):
     db_consumers: Count = Field(1, description="DB consumer processes")
     inference_consumers: Count = Field(1, description="inference consumer processes")
     requests_in_flight: Annotated[int, Field(ge=0, le=256)] = Field(
-        0, description="concurrent requests of each inference consumer; 0 adapts"
+        0, description="images that each inference consumer keeps in flight; 0 adapts"
     )
     write_concern: Literal["0", "1", "majority"] = Field("1", description="MongoDB write concern w")
     journal: bool = Field(True, description="MongoDB write concern j")

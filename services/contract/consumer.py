@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -62,8 +62,8 @@ class Handler(Protocol):
     def room(self) -> int:
         """How many more frames it can take now."""
 
-    def take(self, frame: Frame) -> None:
-        """Start on a frame; returns without waiting for it."""
+    def take(self, frames: Sequence[Frame]) -> None:
+        """Start on frames that came together; returns without waiting for them."""
 
     def failure(self) -> BaseException | None:
         """Why the process can't go on, if it can't."""
@@ -174,9 +174,12 @@ class ConsumerProcess:
                 batches = self._poll(consumer, room)
                 received_ns = self.clock.now_ns()
                 rebalance.unplaced -= set(batches)
-                for partition, records in batches.items():
-                    for record in records:
-                        self._hand_over(handler, partition, record, received_ns)
+                taken = [
+                    self._take(partition, record, received_ns)
+                    for partition, records in batches.items()
+                    for record in records
+                ]
+                handler.take([frame for frame in taken if frame])
                 polled_at_s = time.monotonic()
             elif time.monotonic() - polled_at_s > _NO_ROOM_HEARTBEAT_S:
                 # Polling is what keeps the membership alive, so poll without taking anything.
@@ -192,7 +195,8 @@ class ConsumerProcess:
                 self._commit(consumer)
                 committed_at_s = time.monotonic()
 
-    def _hand_over(self, handler: Handler, partition: Any, record: Any, received_ns: int) -> None:
+    def _take(self, partition: Any, record: Any, received_ns: int) -> Frame | None:
+        """The frame in a record; none when it is a dead letter."""
         _received.inc()
         self._received += 1
         delivery = self.tracker.delivered(partition, record.offset)
@@ -208,10 +212,10 @@ class ConsumerProcess:
             headers = FrameHeaders.decode(record.headers)
         except MalformedMessageError as error:
             bury("malformed headers", str(error))
-            return
+            return None
         row = {name: getattr(headers, name) for name in FrameHeaders.__dataclass_fields__}
         row |= {"partition": record.partition, "offset": record.offset, "bytes": len(record.value)}
-        handler.take(Frame(headers, record.value, row, received_ns, finished, bury))
+        return Frame(headers, record.value, row, received_ns, finished, bury)
 
     def _commit(self, consumer: KafkaConsumer) -> None:
         offsets = self.tracker.committable()

@@ -1,6 +1,7 @@
 """Takes frames from Kafka and stores each in MongoDB, `_id` = the frame's id."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from bson import Binary
@@ -23,7 +24,11 @@ class StoreFrames:
     def room(self) -> int:
         return self._limit - self._process.tracker.unfinished()
 
-    def take(self, frame: Frame) -> None:
+    def take(self, frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            self._put(frame)
+
+    def _put(self, frame: Frame) -> None:
         head = frame.headers
         fields = {
             "device": head.device_id,

@@ -1,9 +1,10 @@
-"""The HTTP side: one frame in, its answer out, with everything transient retried."""
+"""The HTTP side: frames in, their answers out, with everything transient retried."""
 
 import logging
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 from prometheus_client import Counter
@@ -13,6 +14,7 @@ from tenacity.wait import wait_base
 from services.contract.clock import Clock
 
 log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 _retries = Counter("inference_retries_total", "Requests tried again", ["reason"])
 
 
@@ -57,10 +59,11 @@ class _WaitAsTold(wait_base):
 
 
 class InferenceClient:
-    """Keep-alive requests of raw JPEG bodies to one inference server; safe to share between threads."""
+    """Keep-alive requests to one inference server, a JPEG as a raw body; safe to share between threads."""
 
     def __init__(self, base_url: str, clock: Clock, *, timeout_s: float, retry_for_s: float) -> None:
         self._url = base_url.rstrip("/") + "/predict"
+        self._url_of_several = f"{self._url}/batch"
         self._clock = clock
         self._timeout_s = timeout_s
         self._retry_for_s = retry_for_s
@@ -74,11 +77,28 @@ class InferenceClient:
             session.trust_env = False  # a proxy for the outside world has no place between two pods
         return session
 
-    def predict(self, jpeg: bytes) -> Answer:
-        """Label one JPEG, trying again while the server is busy or unreachable.
+    def predict(self, jpegs: Sequence[bytes]) -> list[Answer | RejectedError]:
+        """Label JPEGs with one request, trying again while the server is busy or unreachable.
 
-        Raises `RejectedError` when it never will, `UnavailableError` when it still could not after ``retry_for_s``.
+        Where it answers the others but not one, or will not take several, each is asked for again by itself: that says
+        what is wrong with it. Raises `UnavailableError` when the server still could not after ``retry_for_s``.
         """
+        if len(jpegs) == 1:
+            return [self._predict_one(jpegs[0])]
+        try:
+            answers = self._persist(lambda attempt: self._ask_for_several(jpegs, attempt))
+        except RejectedError:
+            answers = [None] * len(jpegs)
+        return [answer or self._predict_one(jpeg) for jpeg, answer in zip(jpegs, answers, strict=True)]
+
+    def _predict_one(self, jpeg: bytes) -> Answer | RejectedError:
+        try:
+            return self._persist(lambda attempt: self._ask(jpeg, attempt))
+        except RejectedError as error:
+            return error
+
+    def _persist(self, ask: Callable[[int], _T]) -> _T:
+        """What `ask` returns of the first attempt, counted from 1, that the server was there for."""
         retrying = Retrying(
             retry=retry_if_exception_type(UnavailableError),
             stop=stop_after_delay(self._retry_for_s),
@@ -88,7 +108,7 @@ class InferenceClient:
         )
         for attempt in retrying:
             with attempt:
-                return self._ask(jpeg, attempt.retry_state.attempt_number)
+                return ask(attempt.retry_state.attempt_number)
         raise AssertionError("unreachable: tenacity either returns or raises")
 
     def _count_retry(self, state: RetryCallState) -> None:
@@ -102,14 +122,28 @@ class InferenceClient:
         return self._session().post(self._url, data=jpeg, headers=headers, timeout=self._timeout_s)
 
     def _ask(self, jpeg: bytes, attempt: int) -> Answer:
+        requested_ns, answered_ns, body = self._exchange(lambda: self._post(jpeg))
+        return Answer(requested_ns, answered_ns, attempt, body)
+
+    def _ask_for_several(self, jpegs: Sequence[bytes], attempt: int) -> list[Answer | None]:
+        """Their answers; None in the place of one that the server did not label."""
+        files = [("image", (f"{number}.jpg", jpeg, "image/jpeg")) for number, jpeg in enumerate(jpegs)]
+        requested_ns, answered_ns, body = self._exchange(
+            lambda: self._session().post(self._url_of_several, files=files, timeout=self._timeout_s)
+        )
+        predictions = body["predictions"]
+        return [Answer(requested_ns, answered_ns, attempt, one) if "label" in one else None for one in predictions]
+
+    def _exchange(self, post: Callable[[], requests.Response]) -> tuple[int, int, dict[str, Any]]:
+        """When a request was sent and answered, and the answer."""
         requested_ns = self._clock.now_ns()
         try:
-            response = self._post(jpeg)
+            response = post()
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             raise UnavailableError(type(error).__name__) from error
         answered_ns = self._clock.now_ns()
         if response.status_code == 200:
-            return Answer(requested_ns, answered_ns, attempt, response.json())
+            return requested_ns, answered_ns, response.json()
         reason = f"HTTP {response.status_code}"
         if response.status_code in (400, 413, 415, 422):
             raise RejectedError(reason, response.text)

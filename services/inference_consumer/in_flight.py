@@ -1,18 +1,18 @@
-"""How many requests one consumer keeps in flight: enough to fill the server's batches, and no more."""
+"""How many images one consumer keeps in flight: enough to fill the server's batches, and no more."""
 
 import threading
 from typing import Protocol
 
 
 class Limit(Protocol):
-    """A number of requests that may be in flight, told of every outcome."""
+    """A number of images that may be in flight, told of every outcome."""
 
     @property
     def value(self) -> int:
-        """Requests that may be in flight now, at least 1."""
+        """Images that may be in flight now, at least 1."""
 
     def answered(self, queue_ns: int, inference_ns: int, in_flight: int) -> None:
-        """Learn from an answer: time in the server's queue, time of its forward pass, requests then in flight."""
+        """Learn from an answer: time in the server's queue, time of its forward pass, images then in flight."""
 
     def busy(self) -> None:
         """Learn from a refusal for lack of room (503)."""
@@ -34,11 +34,11 @@ class FixedLimit:
 class AdaptiveLimit:
     """Additive increase, additive decrease on the server's own queue time; multiplicative decrease on 503.
 
-    While one batch runs, the next one gathers: with exactly enough requests to fill batches, an image waits about
+    While one batch runs, the next one gathers: with exactly enough images to fill batches, an image waits about
     one forward pass in the queue. Less than `LOW` passes means that batches could be fuller (or the engine is idle
-    at times); more than `HIGH` means that requests queue behind a full batch, where they gain nothing over waiting
+    at times); more than `HIGH` means that images queue behind a full batch, where they gain nothing over waiting
     in Kafka. The steps are 1/limit per answer, so that the limit moves by about one per round trip, as in TCP Vegas
-    (Brakmo & Peterson 1995). The limit grows only when it was the limit that held requests back.
+    (Brakmo & Peterson 1995). The limit grows only when it was the limit that held images back.
     """
 
     LOW = 0.8
@@ -51,7 +51,7 @@ class AdaptiveLimit:
 
     @property
     def value(self) -> int:
-        """Requests that may be in flight now."""
+        """Images that may be in flight now."""
         return max(1, int(self._exact))
 
     def answered(self, queue_ns: int, inference_ns: int, in_flight: int) -> None:

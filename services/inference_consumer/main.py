@@ -1,8 +1,11 @@
 """Takes frames from Kafka, has each labelled over HTTP and writes the label to MongoDB."""
 
 import logging
+import math
 import sys
 import threading
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,12 +21,15 @@ from services.inference_consumer.in_flight import AdaptiveLimit, FixedLimit, Lim
 GROUP = "inference-consumer"
 
 log = logging.getLogger(__name__)
-_in_flight = Gauge("requests_in_flight", "Requests to the inference server now")
-_limit = Gauge("requests_in_flight_limit", "Requests that may be in flight now")
+_in_flight = Gauge("requests_in_flight", "Images that the inference server has now")
+_limit = Gauge("requests_in_flight_limit", "Images that it may have now")
 
 
 class LabelFrames:
-    """Keeps several requests in flight; what has been answered goes to the writer, off the critical path."""
+    """Keeps several images in flight, in one request those that came together.
+
+    What has been answered goes to the writer, off the critical path.
+    """
 
     def __init__(self, process: ConsumerProcess, settings: InferenceConsumerSettings) -> None:
         self._process = process
@@ -33,12 +39,14 @@ class LabelFrames:
             timeout_s=settings.request_timeout_s,
             retry_for_s=settings.retry_for_s,
         )
+        self._images_per_request = settings.images_per_request
         fixed = settings.requests_in_flight
         self._limit: Limit = FixedLimit(fixed) if fixed else AdaptiveLimit(settings.max_requests_in_flight)
         self._pool = ThreadPoolExecutor(fixed or settings.max_requests_in_flight, thread_name_prefix="request")
         self._lock = threading.Lock()
         self._in_flight = 0
         self._most_in_flight = 0
+        self._requests: Counter[int] = Counter()  # by their number of images
         self._failure: BaseException | None = None
 
     def room(self) -> int:
@@ -46,39 +54,44 @@ class LabelFrames:
         with self._lock:
             return self._limit.value - self._in_flight
 
-    def take(self, frame: Frame) -> None:
+    def take(self, frames: Sequence[Frame]) -> None:
         with self._lock:
-            self._in_flight += 1
+            self._in_flight += len(frames)
             self._most_in_flight = max(self._most_in_flight, self._in_flight)
             _in_flight.set(self._in_flight)
-        self._pool.submit(self._label, frame)
+        requests = math.ceil(len(frames) / self._images_per_request)
+        for number in range(requests):  # of as equal sizes as can be
+            together = frames[number::requests]
+            self._requests[len(together)] += 1
+            self._pool.submit(self._label, together)
 
-    def _label(self, frame: Frame) -> None:
+    def _label(self, frames: Sequence[Frame]) -> None:
         try:
-            answer = self._ask(frame)
-            if answer is not None:
-                self._process.writer.put(_write_of(frame, answer))
+            for frame, answer in zip(frames, self._ask(frames), strict=True):
+                if isinstance(answer, RejectedError):
+                    frame.bury(answer.reason, answer.detail)
+                else:
+                    self._process.writer.put(_write_of(frame, answer))
         except BaseException as error:
             log.exception("labelling failed for good")
             self._failure = error
 
-    def _ask(self, frame: Frame) -> Answer | None:
+    def _ask(self, frames: Sequence[Frame]) -> list[Answer | RejectedError]:
+        """An answer for each of them, of which the limit learns."""
         try:
-            answer = self._client.predict(frame.jpeg)
-        except RejectedError as error:
-            frame.bury(error.reason, error.detail)
-            return None
+            answers = self._client.predict([frame.jpeg for frame in frames])
         finally:
             with self._lock:
                 in_flight = self._in_flight
-                self._in_flight -= 1
+                self._in_flight -= len(frames)
                 _in_flight.set(self._in_flight)
-        if answer.attempts > 1:
+        labelled = [answer for answer in answers if isinstance(answer, Answer)]
+        if any(answer.attempts > 1 for answer in labelled):
             self._limit.busy()
         else:
-            timing = answer.body["timing_ns"]
-            self._limit.answered(timing["queue"], timing["inference"], in_flight)
-        return answer
+            for timing in (answer.body["timing_ns"] for answer in labelled):
+                self._limit.answered(timing["queue"], timing["inference"], in_flight)
+        return answers
 
     def failure(self) -> BaseException | None:
         return self._failure
@@ -88,6 +101,7 @@ class LabelFrames:
             "retries": self._client.retries,
             "requests_in_flight_limit": self._limit.value,
             "most_requests_in_flight": self._most_in_flight,
+            "requests_by_images": dict(sorted(self._requests.items())),
         }
 
     def close(self) -> None:

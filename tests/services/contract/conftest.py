@@ -113,10 +113,11 @@ class Handler:
     def room(self):
         return self.rooms.pop(0) if self.rooms else 100
 
-    def take(self, frame):
-        self.frames.append(frame)
-        if frame.row["offset"] in self.finish:
-            frame.finished()
+    def take(self, frames):
+        self.frames.extend(frames)
+        for frame in frames:
+            if frame.row["offset"] in self.finish:
+                frame.finished()
 
     def failure(self):
         return self.error

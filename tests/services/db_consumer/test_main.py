@@ -37,7 +37,7 @@ def deliver(process, make_headers):
 
 def test_a_frame_is_stored_whole_under_its_id(process, deliver, make_headers):
     frame, _ = deliver(seq=5)
-    StoreFrames(process).take(frame)
+    StoreFrames(process).take([frame])
     (write,) = process.writer.writes
     assert write.image_id == make_headers(5).image_id
     assert write.fields == {
@@ -54,7 +54,7 @@ def test_a_frame_is_stored_whole_under_its_id(process, deliver, make_headers):
 
 def test_the_row_and_its_stamps_are_the_columns_of_the_csv(process, deliver):
     frame, _ = deliver()
-    StoreFrames(process).take(frame)
+    StoreFrames(process).take([frame])
     (write,) = process.writer.writes
     assert write.row["storage_received_ns"] == frame.received_ns
     assert write.stamp_path == write.ack_column == "stored_ns"
@@ -66,7 +66,7 @@ def test_there_is_room_for_two_bulk_writes_of_unfinished_frames(process, deliver
     handler = StoreFrames(process)
     assert handler.room() == 8
     for seq in range(8):
-        handler.take(deliver(seq)[0])
+        handler.take([deliver(seq)[0]])
     assert handler.room() == 0
     process.writer.writes[3].finished()
     assert handler.room() == 1
@@ -74,7 +74,7 @@ def test_there_is_room_for_two_bulk_writes_of_unfinished_frames(process, deliver
 
 def test_a_frame_that_the_database_refuses_is_buried_and_not_finished(process, deliver):
     frame, buried = deliver()
-    StoreFrames(process).take(frame)
+    StoreFrames(process).take([frame])
     process.writer.writes[0].refused("document too large")
     assert buried == [("refused by MongoDB", "document too large")]
     assert process.tracker.unfinished() == 1

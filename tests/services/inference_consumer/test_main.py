@@ -30,13 +30,14 @@ class Client:
         self.connected = (url, timeout_s, retry_for_s)
         return self
 
-    def predict(self, jpeg):
-        self.asked.append(jpeg)
+    def predict(self, jpegs):
+        self.asked.append(jpegs)
         self.gate.wait()
-        outcome = self.outcomes.pop(0) if self.outcomes else Answer(4_000, 5_000, 1, BODY)
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
+        outcomes = [self.outcomes.pop(0) if self.outcomes else Answer(4_000, 5_000, 1, BODY) for _ in jpegs]
+        for outcome in outcomes:
+            if isinstance(outcome, UnavailableError):
+                raise outcome
+        return outcomes
 
 
 @pytest.fixture
@@ -56,12 +57,11 @@ def settings():
 
 @pytest.fixture
 def label(client, settings, writer):
-    """Take frames, wait until all are dealt with: the handler."""
+    """Take frames that came together, wait until all are dealt with: the handler."""
 
     def run(*frames, **changes):
         handler = LabelFrames(SimpleNamespace(clock=Clock(), writer=writer), settings.model_copy(update=changes))
-        for frame in frames:
-            handler.take(frame)
+        handler.take(frames)
         client.gate.set()
         handler.close()
         return handler
@@ -119,7 +119,7 @@ def test_the_client_is_connected_as_the_settings_say(label, client):
 
 def test_each_frame_is_asked_for_once(label, client, writer, make_frame):
     handler = label(*(make_frame(seq) for seq in range(5)))
-    assert sorted(client.asked) == [b"jpeg %d" % seq for seq in range(5)]
+    assert sorted(jpeg for jpegs in client.asked for jpeg in jpegs) == [b"jpeg %d" % seq for seq in range(5)]
     assert sorted(write.row["seq"] for write in writer.writes) == list(range(5))
     assert handler.failure() is None
 
@@ -129,12 +129,25 @@ def test_room_is_what_the_limit_leaves_of_the_requests_in_flight(client, setting
     handler = LabelFrames(SimpleNamespace(clock=Clock(), writer=writer), settings)
     assert handler.room() == 3
     for seq in range(2):
-        handler.take(make_frame(seq))
+        handler.take([make_frame(seq)])
     assert handler.room() == 1
     client.gate.set()
     handler.close()
     assert handler.room() == 3
-    assert handler.report() == {"retries": {}, "requests_in_flight_limit": 3, "most_requests_in_flight": 2}
+    assert handler.report() == {
+        "retries": {},
+        "requests_in_flight_limit": 3,
+        "most_requests_in_flight": 2,
+        "requests_by_images": {1: 2},
+    }
+
+
+@pytest.mark.parametrize(("images", "requests"), [(1, [1]), (4, [4]), (5, [2, 3]), (9, [3, 3, 3])])
+def test_frames_that_came_together_share_requests_of_equal_size(label, client, writer, make_frame, images, requests):
+    handler = label(*(make_frame(seq) for seq in range(images)), images_per_request=4)
+    assert sorted(len(jpegs) for jpegs in client.asked) == requests
+    assert sum(size * number for size, number in handler.report()["requests_by_images"].items()) == images
+    assert [sorted(write.row["seq"] for write in writer.writes), handler.room()] == [list(range(images)), 3]
 
 
 def test_an_image_that_the_server_refuses_is_buried_and_others_go_on(label, client, writer, make_frame):
