@@ -1,7 +1,8 @@
 """Our inference server against a naive one, BentoML, LitServe and Ray Serve, and against the same work without HTTP.
 
-Same frames, same engine (but for the naive one), in turn; then what the forms of the network take in memory and what a
-memory budget costs, and twice the load that it can bear. Bounded: about 20 minutes on two cores, 5 with ``--quick``.
+Same frames, same engine (but for the naive one), in turn; then several images per request, what the forms of the
+network take in memory and what a memory budget costs, and twice the load that it can bear. Bounded: about 25 minutes on
+two cores, 5 with ``--quick``.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from benchmarks.inference import decoders, environment, memory, overload, processor_time
+from benchmarks.inference import bundles, decoders, environment, memory, overload, processor_time
 from benchmarks.inference.contenders import (
     NAIVE,
     OURS,
@@ -105,6 +106,14 @@ def _bounded_memory(variables: dict[str, str], frames: list[bytes], size: Size) 
         return memory.compare(servers, frames, size.rounds[memory.CLIENTS], size.images[memory.CLIENTS])
 
 
+def _bundles(variables: dict[str, str], frames: list[bytes], size: Size) -> list[Verdict]:
+    """Several images per request against one."""
+    with ExitStack() as stack:
+        for server in _start(stack, [OURS], variables, frames[0]):
+            return bundles.compare(server, frames, size.rounds, size.images)
+    return [Verdict("the server starts", "it did not", False)]
+
+
 def _overload(variables: dict[str, str], frames: list[bytes], size: Size) -> list[Verdict]:
     """A server with a short queue, first at its capacity, then offered twice that."""
     with ExitStack() as stack:
@@ -115,7 +124,7 @@ def _overload(variables: dict[str, str], frames: list[bytes], size: Size) -> lis
     return [Verdict("the server starts", "it did not", False)]
 
 
-PARTS: Final = ("race", "memory", "overload")
+PARTS: Final = ("race", "bundles", "memory", "overload")
 
 
 def main() -> int:
@@ -134,6 +143,8 @@ def main() -> int:
         rounds = {clients: size.rounds[clients] for clients in arguments.clients or size.rounds}
         raced, whole = _race(variables, frames, replace(size, rounds=rounds), not arguments.without_peers)
         found += raced
+    if "bundles" in arguments.only:
+        found += _bundles(variables, frames, size)
     if "memory" in arguments.only:
         found += _bounded_memory(variables, frames, size)
     if "overload" in arguments.only:

@@ -35,11 +35,12 @@ def base64_list(jpeg: bytes) -> tuple[bytes, str]:
 
 @dataclass(frozen=True)
 class Target:
-    """Where and how a server takes an image; `keep_alive` says whether a client keeps its connection."""
+    """Where and how a server takes images; `keep_alive` says whether a client keeps its connection."""
 
     port: int
     encode: Encode = raw
     keep_alive: bool = True
+    path: str = "/predict"
 
 
 class Client:
@@ -52,7 +53,7 @@ class Client:
     def ask(self, jpeg: bytes) -> tuple[int, Any]:
         """Status and JSON answer."""
         body, media_type = self._target.encode(jpeg)
-        status, text = self._send("POST", "/predict", body, {"Content-Type": media_type})
+        status, text = self._send("POST", self._target.path, body, {"Content-Type": media_type})
         return status, json.loads(text)
 
     def get_text(self, path: str) -> str:
