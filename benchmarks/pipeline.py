@@ -48,12 +48,10 @@ MOST_CAPACITY_RUNS: Final = 4
 
 @dataclass(frozen=True)
 class Variant:
-    """A pipeline: its inference consumer, how many images that keeps in flight (0: it adapts), how many it sends in one
-    request (0: as it does by default)."""
+    """A pipeline: its inference consumer, and how many requests that keeps in flight (0: it adapts)."""
 
     name: str
     requests_in_flight: int = 0
-    images_per_request: int = 0
     consumer: str = PROGRAMS["inference-consumer"]
 
     @property
@@ -64,13 +62,8 @@ class Variant:
 
 _NAIVE_CONSUMER: Final = "benchmarks.naive_consumer"
 _OURS: Final = Variant(OURS)
-VARIANTS: Final = (
-    _OURS,
-    Variant("ours, one at a time", 1),
-    Variant("naive, one at a time", 1, consumer=_NAIVE_CONSUMER),
-)
-CONCURRENT: Final = Variant("naive, ours' limit", consumer=_NAIVE_CONSUMER)
-SINGLE: Final = Variant("ours, one a request", images_per_request=1)
+VARIANTS: Final = (_OURS, Variant("ours, one at a time", 1), Variant("naive, one at a time", 1, _NAIVE_CONSUMER))
+CONCURRENT: Final = Variant("naive, ours' limit", 0, _NAIVE_CONSUMER)
 
 
 @dataclass(frozen=True)
@@ -117,7 +110,7 @@ class Bench:
         experiment = self._load.experiment(offered_hz, variant.requests_in_flight)
         request = Request(RunName("benchmark", f"run-{self._runs}", number), experiment, root=self._root)
         self._backend.programs["inference-consumer"] = variant.consumer
-        with self._awake(variant.naive), _per_request(variant.images_per_request):
+        with self._awake(variant.naive):
             return judge(measure(request, self._backend, lambda _: None, quiet_bar), self._load.warmup_s)
 
     @contextmanager
@@ -143,17 +136,6 @@ class Bench:
         offered = len(kept) / seconds
         behind = labelled_hz < KEPT_UP * offered or len(good) < len(kept)
         return Outcome(offered, labelled_hz, [one.latency_s * 1e3 for one in good], behind)
-
-
-@contextmanager
-def _per_request(images: int) -> Iterator[None]:
-    """Have consumers that start now send so many images in one request."""
-    if images:
-        os.environ["IMAGES_PER_REQUEST"] = str(images)
-    try:
-        yield
-    finally:
-        os.environ.pop("IMAGES_PER_REQUEST", None)
 
 
 def find_capacity(bench: Bench) -> float:
@@ -209,7 +191,6 @@ def _arguments(arguments: list[str] | None) -> Any:
     parser.add_argument("--capacity", type=float, help="frames/s, instead of measuring it")
     parser.add_argument("--arrivals", choices=["constant", "poisson"], default="constant", help="of the cameras")
     parser.add_argument("--concurrent", action="store_true", help="also the naive server with our consumer's limit")
-    parser.add_argument("--single", action="store_true", help="also ours with one image in each request")
     return parser.parse_args(arguments)
 
 
@@ -218,7 +199,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = _arguments(arguments)
     end_servers_on_sigterm()
     load = Load(args.duration, args.warmup, args.arrivals)
-    variants = [*VARIANTS, *([CONCURRENT] if args.concurrent else []), *([SINGLE] if args.single else [])]
+    variants = [*VARIANTS, *([CONCURRENT] if args.concurrent else [])]
     with ExitStack() as cleanup:
         root = Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
         backend = LocalBackend()

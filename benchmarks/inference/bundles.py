@@ -16,13 +16,10 @@ from urllib3 import encode_multipart_formdata
 from benchmarks.inference.contenders import Running
 from benchmarks.inference.load import Closed, Target, closed_loop, percentile
 from benchmarks.targets import Verdict, quiet_bar, spread
-from services.contract.settings import InferenceConsumerSettings
+from latencylab.backends.backend import IMAGES_PER_REQUEST
 
 SIZES: Final = (1, 2, 4, 8)
 IN_FLIGHT: Final = (8, 32)
-USED: Final = int(InferenceConsumerSettings.model_fields["images_per_request"].default)
-"""Most images in a request of the consumer's."""
-
 NO_WORSE: Final = 0.95
 """Times the images/s of one per request: what is nearer to 1 can't be told from the host's own changes."""
 
@@ -91,7 +88,7 @@ def _print(in_flight: int, turns: dict[int, list[Bundled]]) -> Verdict:
             f"{size:<20}{spread([turn.images_per_s for turn in own], 1):>22}{spread(rates):>20}{spread(p50s):>20}"
             f"{spread(cpus):>20}"
         )
-        if size == USED:
-            target = f"images/s with {USED} images a request, {in_flight} in flight, at least {NO_WORSE:g} times one's"
+        if size == IMAGES_PER_REQUEST:
+            target = f"images/s with {size} images a request, {in_flight} in flight, at least {NO_WORSE:g} times one's"
             verdict = Verdict(target, f"{spread(rates)} times", statistics.median(rates) >= NO_WORSE)
     return verdict

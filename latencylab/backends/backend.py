@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from latencylab.experiment import Experiment
+
+IMAGES_PER_REQUEST: Final = 4
+"""Most frames in a request of an inference consumer: more and fewer were measured (`benchmarks.inference.bundles`)."""
 
 
 class BackendError(RuntimeError):
@@ -49,6 +52,8 @@ class RunPlan:
             write_concern=e.write_concern,
             journal=e.journal,
             requests_in_flight=e.requests_in_flight,
+            # not more than a pass takes: the first of them would wait for the last one's
+            images_per_request=min(IMAGES_PER_REQUEST, e.batch_max, e.queue_max),
             write_csv=e.write_csv,
         )
 

@@ -7,7 +7,7 @@ with those of clients who were answered a moment ago if they are known to come b
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -153,16 +153,19 @@ class Batcher:
             self._reserved -= images
             self._changed.notify()
 
-    def submit(self, pixels: Pixels, terms: Terms) -> "Future[Outcome]":
-        """Fill one reserved place. The future gives an `Outcome`, or raises `ApiError` when the image was dropped."""
-        item = _Item(pixels, terms)
+    def submit(self, images: Sequence[Pixels], terms: Terms) -> "list[Future[Outcome]]":
+        """Fill as many reserved places, all at once: a pass that has room takes all of them.
+
+        Each future gives an `Outcome`, or raises `ApiError` when its image was dropped.
+        """
+        items = [_Item(pixels, terms) for pixels in images]
         with self._changed:
             if self._failure is not None:
-                self._reserved -= 1
+                self._reserved -= len(items)
                 raise _engine_failed("it has stopped")
-            self._waiting.append(item)
+            self._waiting.extend(items)
             self._changed.notify()
-        return item.future
+        return [item.future for item in items]
 
     def close(self) -> None:
         """Let the engine finish what waits, then end its thread."""

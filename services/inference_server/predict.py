@@ -4,6 +4,7 @@ import base64
 import binascii
 import time
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -121,39 +122,63 @@ def _read_terms() -> Terms:
 
 
 def _label(state: ServerState, images: list[bytes | ApiError], terms: Terms) -> list[dict[str, Any] | ApiError]:
-    """Decode, queue and await `images`; each gives an answer or the error that befell it."""
-    whole = sum(isinstance(data, bytes) for data in images)
-    state.batcher.reserve(whole)
+    """Decode, queue and await `images`; each gives an answer or the error that befell it.
+
+    They are queued by as many as a pass takes, so that an idle engine does not begin with the first of them alone.
+    """
+    places = sum(isinstance(data, bytes) for data in images)
+    state.batcher.reserve(places)
     with state.metrics.in_flight.track_inprogress():
-        pending = [_enqueue(state, data, terms) if isinstance(data, bytes) else data for data in images]
-        return [entry if isinstance(entry, ApiError) else _await(state, *entry) for entry in pending]
+        pending: list[ApiError | _Pending] = []
+        try:
+            for first in range(0, len(images), state.settings.batch_max):
+                some = images[first : first + state.settings.batch_max]
+                decoded = [_try(_decode, state, data, terms) if isinstance(data, bytes) else data for data in some]
+                places -= sum(isinstance(one, _Decoded) for one in decoded)
+                pending += _queue(state, decoded, terms)
+        finally:
+            state.batcher.release(places)
+        return [one if isinstance(one, ApiError) else _await(state, one) for one in pending]
 
 
-def _enqueue(state: ServerState, data: bytes, terms: Terms) -> "ApiError | tuple[Future[Outcome], int]":
-    """Decode into the reserved place, or give the place back. With the future comes the decoding time in ns."""
+@dataclass(frozen=True)
+class _Decoded:
+    pixels: decode.Pixels
+    decode_ns: int
+
+
+@dataclass(frozen=True)
+class _Pending:
+    future: "Future[Outcome]"
+    decode_ns: int
+
+
+def _decode(state: ServerState, data: bytes, terms: Terms) -> _Decoded:
     started_ns = time.monotonic_ns()
-    try:
-        if terms.deadline_ns is not None and _clock.now_ns() > terms.deadline_ns:
-            state.metrics.dropped.labels("deadline_passed").inc()
-            raise ApiError(504, "deadline_passed", "the deadline had passed when the request arrived")
-        if not data:
-            raise ApiError(400, "no_image", "the image is empty")
-        if len(data) > state.settings.max_image_bytes:
-            raise _too_large(state.settings.max_image_bytes)
-        pixels = decode.to_array(data, state.settings.max_image_pixels)
-    except ApiError as error:
-        state.batcher.release(1)
-        return error
-    except BaseException:
-        state.batcher.release(1)
-        raise
+    if terms.deadline_ns is not None and _clock.now_ns() > terms.deadline_ns:
+        state.metrics.dropped.labels("deadline_passed").inc()
+        raise ApiError(504, "deadline_passed", "the deadline had passed when the request arrived")
+    if not data:
+        raise ApiError(400, "no_image", "the image is empty")
+    if len(data) > state.settings.max_image_bytes:
+        raise _too_large(state.settings.max_image_bytes)
+    pixels = decode.to_array(data, state.settings.max_image_pixels)
     decode_ns = time.monotonic_ns() - started_ns
     state.metrics.decode_s.observe(decode_ns / 1e9)
-    return _try(lambda: (state.batcher.submit(pixels, terms), decode_ns))
+    return _Decoded(pixels, decode_ns)
 
 
-def _await(state: ServerState, future: "Future[Outcome]", decode_ns: int) -> dict[str, Any] | ApiError:
-    outcome = _try(future.result)
+def _queue(state: ServerState, decoded: list[_Decoded | ApiError], terms: Terms) -> list[_Pending | ApiError]:
+    """Queue together what could be decoded."""
+    try:
+        futures = iter(state.batcher.submit([one.pixels for one in decoded if isinstance(one, _Decoded)], terms))
+    except ApiError as error:
+        return [one if isinstance(one, ApiError) else error for one in decoded]
+    return [one if isinstance(one, ApiError) else _Pending(next(futures), one.decode_ns) for one in decoded]
+
+
+def _await(state: ServerState, pending: _Pending) -> dict[str, Any] | ApiError:
+    outcome = _try(pending.future.result)
     if isinstance(outcome, ApiError):
         return outcome
     state.metrics.predictions.inc()
@@ -162,5 +187,5 @@ def _await(state: ServerState, future: "Future[Outcome]", decode_ns: int) -> dic
         {"label": get_1k_class_name(int(index)), "class_id": int(index), "score": float(outcome.scores[index])}
         for index in order
     ]
-    timing_ns = {"queue": outcome.queue_ns, "decode": decode_ns, "inference": outcome.inference_ns}
+    timing_ns = {"queue": outcome.queue_ns, "decode": pending.decode_ns, "inference": outcome.inference_ns}
     return {**top[0], "top": top, "model": graph.NAME, "timing_ns": timing_ns, "batch_images": outcome.batch_images}

@@ -75,6 +75,12 @@ def test_what_a_run_hands_to_the_services_are_settings_they_know():
         assert {name.lower() for name in environment} <= set(model.model_fields), model
 
 
+@pytest.mark.parametrize(("server", "images"), [({}, 4), ({"batch_max": 2}, 2), ({"queue_max": 1}, 1)])
+def test_a_request_has_no_more_images_than_one_pass_of_the_server_takes(server, images):
+    plan = RunPlan("sweep/point/1", Experiment.parse(server), 1001)
+    assert plan.consumer_environment()["IMAGES_PER_REQUEST"] == str(images)
+
+
 def test_the_services_get_the_values_of_the_experiment(monkeypatch):
     parameters = {"cameras_per_producer": 3, "rate_hz": 2.5, "acks": "1", "journal": False, "requests_in_flight": 4}
     plan = RunPlan("sweep/point/1", Experiment.parse(parameters), 1001)

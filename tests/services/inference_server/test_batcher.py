@@ -20,7 +20,8 @@ def image(grey: int) -> np.ndarray:
 
 def submit(batcher: Batcher, grey: int, terms: Terms | None = None):
     batcher.reserve(1)
-    return batcher.submit(image(grey), terms or Terms())
+    [future] = batcher.submit([image(grey)], terms or Terms())
+    return future
 
 
 @pytest.fixture
@@ -59,6 +60,13 @@ def test_what_gathers_while_the_engine_is_busy_runs_together_up_to_the_maximum(b
     assert engine.batches == [1, 4, 2]
     assert [int(answer.scores.argmax()) for answer in answers] == [1, *range(10, 16)]
     assert all(answer.queue_ns >= 0 and answer.inference_ns > 0 for answer in answers)
+
+
+def test_what_is_submitted_together_runs_together_even_by_an_idle_engine(batcher, engine):
+    batcher.reserve(3)
+    futures = batcher.submit([image(grey) for grey in (4, 5, 6)], Terms())
+    assert [int(future.result(10).scores.argmax()) for future in futures] == [4, 5, 6]
+    assert engine.batches == [3]
 
 
 def test_a_full_queue_refuses_with_the_time_it_needs(batcher, engine):
@@ -189,7 +197,7 @@ def test_a_pass_waits_for_those_coming_back_and_for_their_decoding(expecting, en
     third = submit(batcher, 3)
     batcher.reserve(1)
     assert engine.batches == [1]
-    fourth = batcher.submit(image(4), Terms())
+    [fourth] = batcher.submit([image(4)], Terms())
     assert [future.result(10).batch_images for future in (second, third, fourth)] == [3, 3, 3]
 
 

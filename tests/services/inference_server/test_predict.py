@@ -49,6 +49,15 @@ def test_a_batch_answers_in_order_and_a_bad_image_hurts_nobody_else(client, make
     assert [answer.get("class_id") for answer in again] == [10, None, 30, None]
 
 
+@pytest.mark.parametrize(("images", "batches"), [(3, [3]), (6, [4, 2])])
+def test_the_images_of_a_request_fill_passes_from_the_first_on(client, engine, make_image, images, batches):
+    parts = {"image": [(io.BytesIO(make_image(grey)), "frame.jpg") for grey in range(images)]}
+    answers = client.post("/predict/batch", data=parts).json["predictions"]
+    assert [answer["class_id"] for answer in answers] == list(range(images))
+    assert [answer["batch_images"] for answer in answers] == [size for size in batches for _ in range(size)]
+    assert engine.batches == batches
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "reason"),
     [
