@@ -38,7 +38,7 @@ class Size:
 
 
 # A host that is shared changes its speed within seconds, so what is close needs many short turns next to each other.
-FULL: Final = Size({1: 3, 8: 25, 32: 7}, {1: 20, 8: 24, 32: 64}, 10.0)
+FULL: Final = Size({1: 3, 8: 25, 32: 15}, {1: 20, 8: 24, 32: 64}, 10.0)
 QUICK: Final = Size({1: 1, 8: 1, 32: 1}, {1: 6, 8: 16, 32: 32}, 10.0)
 
 
