@@ -3,6 +3,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,12 @@ from services.contract import timesync
 def responder():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
-        thread = threading.Thread(target=timesync.respond, args=(sock, 30.0), daemon=True)
-        thread.start()
+
+        def respond() -> None:
+            with suppress(OSError):  # the socket is closed at the end
+                timesync.respond(sock, 30.0)
+
+        threading.Thread(target=respond, daemon=True).start()
         yield sock.getsockname()[1]
 
 
