@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from services.inference_server import decode
 from services.inference_server.predict import DEADLINE_HEADER, TOP
 
 
@@ -56,6 +57,14 @@ def test_the_images_of_a_request_fill_passes_from_the_first_on(client, engine, m
     assert [answer["class_id"] for answer in answers] == list(range(images))
     assert [answer["batch_images"] for answer in answers] == [size for size in batches for _ in range(size)]
     assert engine.batches == batches
+
+
+def test_a_failure_in_the_middle_of_a_request_loses_no_place_in_the_queue(client, state, make_image, monkeypatch):
+    decoded = iter([decode.to_array(make_image())])  # then it is exhausted: an error that no code expects
+    monkeypatch.setattr(decode, "to_array", lambda *_: next(decoded))
+    parts = {"image": [(io.BytesIO(make_image()), "frame.jpg") for _ in range(3)]}
+    assert client.post("/predict/batch", data=parts).status_code == 500
+    assert state.batcher.idle
 
 
 @pytest.mark.parametrize(
