@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.inference.environment import ROOT
 from benchmarks.inference.load import Client, Target, base64_json, base64_list, raw
+from latencylab.backends.processes import free_port
 
 _START_LIMIT_S: Final = 180
 _OURS: Final = "services.inference_server"
@@ -61,7 +61,7 @@ class Running:
 
     def __init__(self, contender: Contender, python: str, variables: dict[str, str]) -> None:
         self.contender = contender
-        port = _free_port()
+        port = free_port()
         self.target = contender.target(port)
         environment = {
             **os.environ,
@@ -195,12 +195,6 @@ class Running:
 def end_servers_on_sigterm() -> None:
     """Unwind when this process is told to end, so that no server outlives it: each is in a session of its own."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def interpreter(contender: Contender, bench_python: Path) -> str:

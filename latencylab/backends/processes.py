@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +20,39 @@ from latencylab.backends.backend import BackendError
 from latencylab.backends.guard import Guard
 
 _DUMP_S: Final = 0.2
+_EPHEMERAL_PORTS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_LOWEST_PORT: Final = 10_000
+_given_ports: Final[deque[int]] = deque(maxlen=1000)
 
 
 def free_port() -> int:
-    """A TCP port of the loopback address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of the loopback address that nobody uses now and that was not among the last 1000 given.
+
+    Nobody uses it yet when the next one is asked for: two services were once told the same, and the one that listened
+    answered for both. It is also none of those that the system gives to connections, where there are others, since a
+    connection may get it before the service listens.
+    """
+    for candidate in _candidates():
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", candidate))
+            except OSError:
+                continue
+            port = int(probe.getsockname()[1])
+        if port not in _given_ports:
+            _given_ports.append(port)
+            return port
+    raise BackendError("no TCP port of 127.0.0.1 is free")
+
+
+def _candidates() -> list[int]:
+    """Ports to try; 0 is any that the system gives."""
+    try:
+        first_ephemeral = int(_EPHEMERAL_PORTS.read_text().split()[0])
+    except OSError:  # no Linux
+        return [0] * 50
+    others = range(_LOWEST_PORT, first_ephemeral)
+    return [*random.SystemRandom().sample(others, min(len(others), 50)), *[0] * 50]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import psutil
 import pytest
 
+from latencylab.backends import processes
 from latencylab.backends.backend import BackendError
 from latencylab.backends.processes import Service, accepts, answers, end_process, free_port, stop_all
 
@@ -214,6 +215,27 @@ def test_only_status_200_is_an_answer_and_no_proxy_is_asked(monkeypatch):
         server.shutdown()
         server.server_close()
     assert answers(f"{url}/readyz") is False
+
+
+@pytest.mark.parametrize("ephemeral_from", ["32768", "10001", "1024"])
+def test_no_port_is_given_twice_while_nobody_listens_there_yet(tmp_path, monkeypatch, ephemeral_from):
+    ports = tmp_path / "ip_local_port_range"
+    ports.write_text(f"{ephemeral_from}\t60999\n")
+    monkeypatch.setattr(processes, "_EPHEMERAL_PORTS", ports)
+    given = [free_port() for _ in range(300)]
+    assert len(set(given)) == len(given)
+
+
+def test_a_port_is_none_that_connections_get(tmp_path, monkeypatch):
+    ports = tmp_path / "ip_local_port_range"
+    ports.write_text("11000\t60999\n")
+    monkeypatch.setattr(processes, "_EPHEMERAL_PORTS", ports)
+    assert max(free_port() for _ in range(20)) < 11_000
+
+
+def test_without_linux_a_port_is_any_that_is_free(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "_EPHEMERAL_PORTS", tmp_path / "missing")
+    assert free_port() > 1024
 
 
 def test_a_free_port_accepts_once_somebody_listens():
