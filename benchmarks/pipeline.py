@@ -51,7 +51,7 @@ class Variant:
     """A pipeline: its inference consumer, and how many requests that keeps in flight (0: it adapts)."""
 
     name: str
-    requests_in_flight: int = 0
+    images_in_flight: int = 0
     consumer: str = PROGRAMS["inference-consumer"]
 
     @property
@@ -74,7 +74,7 @@ class Load:
     warmup_s: float
     arrivals: str
 
-    def experiment(self, offered_hz: float, requests_in_flight: int = 0) -> Experiment:
+    def experiment(self, offered_hz: float, images_in_flight: int = 0) -> Experiment:
         """Its parameters at a rate of all cameras together."""
         frames = max(round(offered_hz / CAMERAS * self.duration_s), 1)  # of each camera: whole ones
         values = {
@@ -82,7 +82,7 @@ class Load:
             "rate_hz": round(frames / self.duration_s, 4),
             "duration_s": self.duration_s,
             "arrivals": self.arrivals,
-            "requests_in_flight": requests_in_flight,
+            "images_in_flight": images_in_flight,
             "drain_timeout_s": 5.0,  # whoever has a backlog then is saturated, which is told
         }
         return Experiment.parse(values)
@@ -107,7 +107,7 @@ class Bench:
     def run(self, variant: Variant, offered_hz: float, number: int = 1) -> Outcome:
         """The pipeline at a rate; in rounds of the same number all have the same frames and arrivals."""
         self._runs += 1
-        experiment = self._load.experiment(offered_hz, variant.requests_in_flight)
+        experiment = self._load.experiment(offered_hz, variant.images_in_flight)
         request = Request(RunName("benchmark", f"run-{self._runs}", number), experiment, root=self._root)
         self._backend.programs["inference-consumer"] = variant.consumer
         with self._awake(variant.naive):

@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from latencylab import paths
 
@@ -41,8 +41,10 @@ class Experiment(BaseModel):
     linger_ms: Annotated[int, Field(ge=0, le=60_000)] = Field(0, description="Kafka producer linger")
     db_consumers: Count = Field(1, description="DB consumer processes")
     inference_consumers: Count = Field(1, description="inference consumer processes")
-    requests_in_flight: Annotated[int, Field(ge=0, le=256)] = Field(
-        0, description="images that each inference consumer keeps in flight; 0 adapts"
+    images_in_flight: Annotated[int, Field(ge=0, le=256)] = Field(
+        0,
+        validation_alias=AliasChoices("images_in_flight", "requests_in_flight"),  # so called in runs of one a request
+        description="images that each inference consumer keeps in flight; 0 adapts",
     )
     write_concern: Literal["0", "1", "majority"] = Field("1", description="MongoDB write concern w")
     journal: bool = Field(True, description="MongoDB write concern j")

@@ -7,7 +7,7 @@ latency is an image's: those of one request are answered together.
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +18,7 @@ from benchmarks.inference.load import Closed, Target, closed_loop, percentile
 from benchmarks.targets import Verdict, quiet_bar, spread
 from latencylab.backends.backend import IMAGES_PER_REQUEST
 
-SIZES: Final = (1, 2, 4, 8)
+SIZES: Final = (1, 2, IMAGES_PER_REQUEST, 8)
 IN_FLIGHT: Final = (8, 32)
 NO_WORSE: Final = 0.95
 """Times the images/s of one per request: what is nearer to 1 can't be told from the host's own changes."""
@@ -54,12 +54,16 @@ class Bundled:
     cpu_s: float
 
 
+Turns = dict[int, list[Bundled]]
+"""By images per request, one of each round."""
+
+
 def compare(server: Running, frames: Sequence[bytes], rounds: dict[int, int], images: dict[int, int]) -> list[Verdict]:
     """Each number of images per request in turn, with as many images in flight; print it."""
     bodies = {size: _bodies(frames, size) for size in SIZES}
     found = []
     for in_flight in (number for number in IN_FLIGHT if number in rounds):
-        turns: dict[int, list[Bundled]] = {size: [] for size in SIZES}
+        turns: Turns = {size: [] for size in SIZES}
         server.resume()
         for number in quiet_bar(range(rounds[in_flight]), desc=f"{in_flight} in flight", leave=False):
             for size in (*SIZES[number % len(SIZES) :], *SIZES[: number % len(SIZES)]):
@@ -67,7 +71,8 @@ def compare(server: Running, frames: Sequence[bytes], rounds: dict[int, int], im
                 closed = closed_loop(target, bodies[size], in_flight // size, images[in_flight] // size, 20.0)
                 turns[size].append(_bundled(closed, size, server.cpu_s() - before))
         server.pause()
-        found.append(_print(in_flight, turns))
+        _print(in_flight, turns)
+        found.append(_verdict(in_flight, turns))
     return found
 
 
@@ -76,19 +81,26 @@ def _bundled(closed: Closed, size: int, spent_s: float) -> Bundled:
     return Bundled(closed.images_per_s * size, p50_s, spent_s / (closed.answered * size))
 
 
-def _print(in_flight: int, turns: dict[int, list[Bundled]]) -> Verdict:
+def _to_single(turns: Turns, size: int, of: Callable[[Bundled], float]) -> list[float]:
+    """Each round's ratio to one image per request."""
+    return [of(mine) / of(single) for mine, single in zip(turns[size], turns[1], strict=True)]
+
+
+def _rate(turn: Bundled) -> float:
+    return turn.images_per_s
+
+
+def _print(in_flight: int, turns: Turns) -> None:
     print(f"\n{in_flight} images in flight, ratios to one per request in the same round")
     print(f"{'images per request':<20}{'images/s':>22}{'ratio':>20}{'p50 ratio':>20}{'CPU ratio':>20}")
+    of = (_rate, lambda turn: turn.p50_s, lambda turn: turn.cpu_s)
     for size, own in turns.items():
-        pairs = list(zip(own, turns[1], strict=True))
-        rates = [mine.images_per_s / single.images_per_s for mine, single in pairs]
-        p50s = [mine.p50_s / single.p50_s for mine, single in pairs]
-        cpus = [mine.cpu_s / single.cpu_s for mine, single in pairs]
-        print(
-            f"{size:<20}{spread([turn.images_per_s for turn in own], 1):>22}{spread(rates):>20}{spread(p50s):>20}"
-            f"{spread(cpus):>20}"
-        )
-        if size == IMAGES_PER_REQUEST:
-            target = f"images/s with {size} images a request, {in_flight} in flight, at least {NO_WORSE:g} times one's"
-            verdict = Verdict(target, f"{spread(rates)} times", statistics.median(rates) >= NO_WORSE)
-    return verdict
+        ratios = "".join(f"{spread(_to_single(turns, size, what)):>20}" for what in of)
+        print(f"{size:<20}{spread([_rate(turn) for turn in own], 1):>22}{ratios}")
+
+
+def _verdict(in_flight: int, turns: Turns) -> Verdict:
+    size = IMAGES_PER_REQUEST
+    target = f"images/s with {size} images a request, {in_flight} in flight, at least {NO_WORSE:g} times one's"
+    rates = _to_single(turns, size, _rate)
+    return Verdict(target, f"{spread(rates)} times", statistics.median(rates) >= NO_WORSE)

@@ -51,7 +51,7 @@ class RunPlan:
             max_image_bytes=e.max_image_bytes,
             write_concern=e.write_concern,
             journal=e.journal,
-            requests_in_flight=e.requests_in_flight,
+            images_in_flight=e.images_in_flight,
             # not more than a pass takes: the first of them would wait for the last one's
             images_per_request=min(IMAGES_PER_REQUEST, e.batch_max, e.queue_max),
             write_csv=e.write_csv,

@@ -135,8 +135,8 @@ class InferenceConsumerSettings(ConsumerSettings):
     """The consumer that has every frame labelled."""
 
     inference_url: str = Field(description="base URL of the inference server, such as http://inference-server:8000")
-    requests_in_flight: NonNegativeInt = Field(0, description="images in flight to the server; 0 adapts")
-    max_requests_in_flight: PositiveInt = Field(32, description="upper end when adapting")
+    images_in_flight: NonNegativeInt = Field(0, description="images in flight to the server; 0 adapts")
+    max_images_in_flight: PositiveInt = Field(32, description="upper end when adapting")
     images_per_request: PositiveInt = Field(
         1, description="most frames in one request, of those that came together; no more than BATCH_MAX of the server"
     )

@@ -21,8 +21,8 @@ from services.inference_consumer.in_flight import AdaptiveLimit, FixedLimit, Lim
 GROUP = "inference-consumer"
 
 log = logging.getLogger(__name__)
-_in_flight = Gauge("requests_in_flight", "Images that the inference server has now")
-_limit = Gauge("requests_in_flight_limit", "Images that it may have now")
+_in_flight = Gauge("images_in_flight", "Images that the inference server has now")
+_limit = Gauge("images_in_flight_limit", "Images that it may have now")
 
 
 class LabelFrames:
@@ -40,9 +40,9 @@ class LabelFrames:
             retry_for_s=settings.retry_for_s,
         )
         self._images_per_request = settings.images_per_request
-        fixed = settings.requests_in_flight
-        self._limit: Limit = FixedLimit(fixed) if fixed else AdaptiveLimit(settings.max_requests_in_flight)
-        self._pool = ThreadPoolExecutor(fixed or settings.max_requests_in_flight, thread_name_prefix="request")
+        fixed = settings.images_in_flight
+        self._limit: Limit = FixedLimit(fixed) if fixed else AdaptiveLimit(settings.max_images_in_flight)
+        self._pool = ThreadPoolExecutor(fixed or settings.max_images_in_flight, thread_name_prefix="request")
         self._lock = threading.Lock()
         self._in_flight = 0
         self._most_in_flight = 0
@@ -99,8 +99,8 @@ class LabelFrames:
     def report(self) -> dict[str, Any]:
         return {
             "retries": self._client.retries,
-            "requests_in_flight_limit": self._limit.value,
-            "most_requests_in_flight": self._most_in_flight,
+            "images_in_flight_limit": self._limit.value,
+            "most_images_in_flight": self._most_in_flight,
             "requests_by_images": dict(sorted(self._requests.items())),
         }
 

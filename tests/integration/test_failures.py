@@ -70,7 +70,7 @@ def test_a_server_that_is_busy_is_asked_again(measured: Callable[..., Run], tmp_
     # Sixteen at once into a queue of one: most requests are refused at first, none is lost.
     trace = tmp_path / "trace.txt"
     trace.write_text("0.5\n" * 16)
-    run = measured(arrivals="trace", trace_file=str(trace), queue_max=1, requests_in_flight=16)
+    run = measured(arrivals="trace", trace_file=str(trace), queue_max=1, images_in_flight=16)
     counts = run.info["counts"]
     assert counts["labelled"] == counts["stored"] == counts["scheduled"] == 16
     assert int(run.frames["attempts"].max()) > 1

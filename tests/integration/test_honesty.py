@@ -19,7 +19,7 @@ def test_a_stall_of_the_server_shows_in_the_tail(backend, measured: Callable[...
         time.sleep(STALL_S)
         server.send_signal(signal.SIGCONT)
 
-    run = measured(stall, 10.0, rate_hz=3, duration_s=20, requests_in_flight=1)
+    run = measured(stall, 10.0, rate_hz=3, duration_s=20, images_in_flight=1)
     assert run.info["counts"]["labelled"] == 60
     frames = run.frames
     intended = summary.end_to_end_ns(frames).to_numpy()

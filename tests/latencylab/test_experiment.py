@@ -75,6 +75,10 @@ def test_what_a_run_hands_to_the_services_are_settings_they_know():
         assert {name.lower() for name in environment} <= set(model.model_fields), model
 
 
+def test_a_run_from_before_a_request_had_several_images_is_still_read():
+    assert Experiment.parse({"requests_in_flight": 4}) == Experiment.parse({"images_in_flight": 4})
+
+
 @pytest.mark.parametrize(("server", "images"), [({}, 4), ({"batch_max": 2}, 2), ({"queue_max": 1}, 1)])
 def test_a_request_has_no_more_images_than_one_pass_of_the_server_takes(server, images):
     plan = RunPlan("sweep/point/1", Experiment.parse(server), 1001)
@@ -82,7 +86,7 @@ def test_a_request_has_no_more_images_than_one_pass_of_the_server_takes(server, 
 
 
 def test_the_services_get_the_values_of_the_experiment(monkeypatch):
-    parameters = {"cameras_per_producer": 3, "rate_hz": 2.5, "acks": "1", "journal": False, "requests_in_flight": 4}
+    parameters = {"cameras_per_producer": 3, "rate_hz": 2.5, "acks": "1", "journal": False, "images_in_flight": 4}
     plan = RunPlan("sweep/point/1", Experiment.parse(parameters), 1001)
     for name, value in (plan.producer_environment() | plan.consumer_environment()).items():
         monkeypatch.setenv(name, value)
@@ -90,4 +94,4 @@ def test_the_services_get_the_values_of_the_experiment(monkeypatch):
     assert (producer.cameras, producer.rate_hz, producer.acks, producer.seed) == (3, 2.5, "1", 1001)
     addresses = {"kafka_bootstrap": "a:1", "mongodb_uri": "mongodb://db", "inference_url": "http://server"}
     consumer = contract.InferenceConsumerSettings(**addresses)  # type: ignore[arg-type]
-    assert (consumer.run_id, consumer.journal, consumer.requests_in_flight) == ("sweep/point/1", False, 4)
+    assert (consumer.run_id, consumer.journal, consumer.images_in_flight) == ("sweep/point/1", False, 4)

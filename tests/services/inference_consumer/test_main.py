@@ -52,7 +52,7 @@ def client(monkeypatch):
 def settings():
     base = {"kafka_bootstrap": "a:1", "mongodb_uri": "mongodb://db", "run_id": "run", "consumer_name": "pod-1"}
     server = {"inference_url": "http://server", "request_timeout_s": 7.0, "retry_for_s": 9.0}
-    return InferenceConsumerSettings(**base, **server, requests_in_flight=3, max_requests_in_flight=16)
+    return InferenceConsumerSettings(**base, **server, images_in_flight=3, max_images_in_flight=16)
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_each_frame_is_asked_for_once(label, client, writer, make_frame):
     assert handler.failure() is None
 
 
-def test_room_is_what_the_limit_leaves_of_the_requests_in_flight(client, settings, writer, make_frame):
+def test_room_is_what_the_limit_leaves_of_the_images_in_flight(client, settings, writer, make_frame):
     client.gate.clear()
     handler = LabelFrames(SimpleNamespace(clock=Clock(), writer=writer), settings)
     assert handler.room() == 3
@@ -136,8 +136,8 @@ def test_room_is_what_the_limit_leaves_of_the_requests_in_flight(client, setting
     assert handler.room() == 3
     assert handler.report() == {
         "retries": {},
-        "requests_in_flight_limit": 3,
-        "most_requests_in_flight": 2,
+        "images_in_flight_limit": 3,
+        "most_images_in_flight": 2,
         "requests_by_images": {1: 2},
     }
 
@@ -153,7 +153,7 @@ def test_frames_that_came_together_share_requests_of_equal_size(label, client, w
 def test_an_image_that_the_server_refuses_is_buried_and_others_go_on(label, client, writer, make_frame):
     told = []
     client.outcomes = [RejectedError("HTTP 415", "no JPEG")]
-    handler = label(make_frame(0, told), make_frame(1, told), requests_in_flight=1)
+    handler = label(make_frame(0, told), make_frame(1, told), images_in_flight=1)
     assert told == [("HTTP 415", "no JPEG")]
     assert [write.row["seq"] for write in writer.writes] == [1]
     assert (handler.failure(), handler.room()) == (None, 1)
@@ -182,11 +182,11 @@ def test_a_frame_that_the_database_refuses_is_buried(label, writer, make_frame):
 
 def test_an_adaptive_limit_grows_with_short_queues_and_shrinks_with_retries(label, client, make_frame):
     client.gate.clear()  # so that requests pile up to the limit
-    grown = label(*(make_frame(seq) for seq in range(16)), requests_in_flight=0)
-    assert grown.report()["requests_in_flight_limit"] > 2
+    grown = label(*(make_frame(seq) for seq in range(16)), images_in_flight=0)
+    assert grown.report()["images_in_flight_limit"] > 2
     client.outcomes = [Answer(4_000, 5_000, 2, BODY)]
-    shrunk = label(make_frame(), requests_in_flight=0)
-    assert shrunk.report()["requests_in_flight_limit"] == 1
+    shrunk = label(make_frame(), images_in_flight=0)
+    assert shrunk.report()["images_in_flight_limit"] == 1
 
 
 def test_the_process_is_made_from_the_environment_and_gives_its_exit_status(client, monkeypatch, writer):
